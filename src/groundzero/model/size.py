@@ -1,0 +1,113 @@
+"""How big a model is, how much work a token costs and how much memory that takes, from the configuration alone.
+
+Nothing here builds a weight or imports PyTorch, so `gz info` and `gz plan` answer at once for any size. Counts are
+exact (the tests compare them with a built model, parameter by parameter); FLOPs follow the convention by which MFU is
+reported everywhere, so that figures compare; memory is an estimate, and says of what.
+
+Letters in formulas: V vocabulary, d `d_model`, L layers, H query heads, K key/value heads, h `head_dim`, f `d_ff`,
+T context, B batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from groundzero.model.config import GPTConfig
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Optimizer = Literal["adamw", "muon", "sgd"]
+
+BYTES_PER_ELEMENT: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Learned numbers by the role that optimisers, sharding and quantisation select by."""
+
+    embedding: int
+    """Token table (V x d) and, where positions are learned, position table (T x d)."""
+    matrix: int
+    """Projections inside the blocks."""
+    vector: int
+    """Biases and the scales and shifts of norms."""
+    head: int
+    """Output layer, V x d; 0 when it is tied to the token table."""
+    padding: int
+    """Numbers in the rows that round the tables up to `vocab_multiple`; allocated, masked, not in `total`."""
+
+    @property
+    def total(self) -> int:
+        """What the model learns: rows of the real vocabulary only."""
+        return self.embedding + self.matrix + self.vector + self.head
+
+    @property
+    def allocated(self) -> int:
+        """What the built model holds, padding included: the sum of `p.numel()`."""
+        return self.total + self.padding
+
+    @property
+    def without_embedding(self) -> int:
+        """The count that scaling laws use (Kaplan et al. 2020): no token or position table, no untied head."""
+        return self.matrix + self.vector
+
+
+def parameter_count(config: GPTConfig) -> ParameterCount:
+    """Learned numbers of the model that `config` describes, without building it."""
+    tables = 1 if config.tie_embeddings else 2
+    positions = config.context * config.d_model if config.position == "learned" else 0
+    return ParameterCount(
+        embedding=config.vocab_size * config.d_model + positions,
+        matrix=config.n_layer * _block_matrices(config),
+        vector=config.n_layer * _block_vectors(config) + _outer_norms(config),
+        head=0 if config.tie_embeddings else config.vocab_size * config.d_model,
+        padding=tables * (config.padded_vocab_size - config.vocab_size) * config.d_model,
+    )
+
+
+def flops_per_token(config: GPTConfig, context: int | None = None) -> int:
+    """Floating-point operations to train on one token: forward and backward, in the convention of MFU.
+
+    6 for every weight that a token is multiplied with (2 forward, 4 backward; the output layer counts whether tied or
+    not, the embedding look-up does not) and 12 L H h T for attention, where T is what a token may look back on: the
+    context or the window. As in PaLM (Chowdhery et al. 2022, appendix B), the causal mask is not credited.
+
+    Args:
+        context: tokens per sequence; the model's own when None.
+    """
+    tokens = context or config.context
+    reach = min(tokens, config.window) if config.window else tokens
+    multiplied = config.n_layer * _block_matrices(config) + config.vocab_size * config.d_model
+    return 6 * multiplied + 12 * config.n_layer * config.n_head * config.head_dim * reach
+
+
+def _block_matrices(config: GPTConfig) -> int:
+    queries = config.n_head * config.head_dim
+    keys_and_values = 2 * config.n_kv_head * config.head_dim
+    attention = config.d_model * (queries + keys_and_values) + queries * config.d_model
+    return attention + _feed_forward_matrices(config) * config.d_model * config.d_ff
+
+
+def _block_vectors(config: GPTConfig) -> int:
+    count = 2 * _norm(config)
+    if config.qk_norm and config.norm_affine:
+        count += 2 * config.head_dim  # RMSNorm whatever `norm` says; one scale for all heads
+    if config.attention_bias:
+        count += (config.n_head + 2 * config.n_kv_head) * config.head_dim + config.d_model
+    if config.feed_forward_bias:
+        count += (_feed_forward_matrices(config) - 1) * config.d_ff + config.d_model
+    return count
+
+
+def _outer_norms(config: GPTConfig) -> int:
+    return _norm(config) * (2 if config.norm_embeddings else 1)
+
+
+def _norm(config: GPTConfig) -> int:
+    if not config.norm_affine:
+        return 0
+    return config.d_model * (2 if config.norm == "layernorm" else 1)
+
+
+def _feed_forward_matrices(config: GPTConfig) -> int:
+    return 3 if config.activation == "swiglu" else 2
