@@ -69,7 +69,7 @@ def test_an_ancestor_has_its_shape_and_both_its_counts(name: str) -> None:
 def formula(name: str, config: GPTConfig) -> int:
     """The counts written out by hand, one formula per ancestor, independent of `size.py`."""
     d, layers, f, v = config.d_model, config.n_layer, config.d_ff, config.vocab_size
-    match name.split("-")[0]:
+    match name.split("-", maxsplit=1)[0]:
         case "groundzero":
             return v * d + layers * (4 * d * d + 4 * d + 3 * d * f + 2 * f + d + 2 * d) + d
         case "custom":

@@ -81,7 +81,7 @@ def preset_names() -> list[str]:
 
 
 def _size(
-    name: str, stated: str, shape: tuple[int, int, int], vocab_size: int, context: int, note: str, **train: Any
+    name: str, stated: str, shape: tuple[int, int, int], *, vocab_size: int, context: int, note: str, **train: Any
 ) -> Preset:
     """A size of our own. `shape`: d_model, layers, heads."""
     d_model, n_layer, n_head = shape
@@ -107,11 +107,56 @@ def _size(
 # model so that the table stays between an eighth and a third of it. Learning rates fall with width, as they must for
 # AdamW (Yang et al. 2022).
 _SIZES = (
-    _size("nano", "1 M", (128, 4, 4), 1024, 256, "For tests and first tries.", batch_size=16, learning_rate=2e-3),
-    _size("micro", "3 M", (192, 5, 6), 4096, 256, "Minutes on a laptop.", batch_size=16, learning_rate=1.5e-3),
-    _size("tiny", "10 M", (320, 6, 5), 8192, 256, "A coffee on a laptop.", batch_size=16, learning_rate=1e-3),
-    _size("small", "25 M", (512, 6, 8), 12288, 512, "An evening on a laptop.", batch_size=16, learning_rate=8e-4),
-    _size("medium", "80 M", (640, 12, 10), 32768, 1024, "For a GPU.", batch_size=32, learning_rate=6e-4),
+    _size(
+        "nano",
+        "1 M",
+        (128, 4, 4),
+        vocab_size=1024,
+        context=256,
+        note="For tests and first tries.",
+        batch_size=16,
+        learning_rate=2e-3,
+    ),
+    _size(
+        "micro",
+        "3 M",
+        (192, 5, 6),
+        vocab_size=4096,
+        context=256,
+        note="Minutes on a laptop.",
+        batch_size=16,
+        learning_rate=1.5e-3,
+    ),
+    _size(
+        "tiny",
+        "10 M",
+        (320, 6, 5),
+        vocab_size=8192,
+        context=256,
+        note="An hour on a laptop.",
+        batch_size=16,
+        learning_rate=1e-3,
+    ),
+    _size(
+        "small",
+        "25 M",
+        (512, 6, 8),
+        vocab_size=12288,
+        context=512,
+        note="An evening on a laptop.",
+        batch_size=16,
+        learning_rate=8e-4,
+    ),
+    _size(
+        "medium",
+        "80 M",
+        (640, 12, 10),
+        vocab_size=32768,
+        context=1024,
+        note="For a GPU.",
+        batch_size=32,
+        learning_rate=6e-4,
+    ),
     Preset(
         name="gpt2",
         origin="groundzero",
@@ -128,7 +173,16 @@ _SIZES = (
         stated_parameters="124 M",
         note="The exact shape of GPT-2 (Radford et al. 2019), family included.",
     ),
-    _size("large", "350 M", (1024, 24, 16), 49152, 1024, "For a large GPU.", batch_size=32, learning_rate=3e-4),
+    _size(
+        "large",
+        "350 M",
+        (1024, 24, 16),
+        vocab_size=49152,
+        context=1024,
+        note="For a large GPU.",
+        batch_size=32,
+        learning_rate=3e-4,
+    ),
 )
 
 
@@ -162,7 +216,9 @@ _GROUNDZERO_NOTE = (
 )
 
 
-def _groundzero(name: str, stated: str, d_model: int, n_layer: int, n_head: int, context: int, note: str) -> Preset:
+def _groundzero(name: str, stated: str, layers: tuple[int, int, int], context: int, note: str) -> Preset:
+    """`layers`: d_model, layers, heads."""
+    d_model, n_layer, n_head = layers
     shape = {"d_model": d_model, "n_layer": n_layer, "n_head": n_head, "d_ff": 4 * d_model, "context": context}
     return Preset(
         name=name,
@@ -179,9 +235,9 @@ def _groundzero(name: str, stated: str, d_model: int, n_layer: int, n_head: int,
 
 
 _GROUNDZERO = (
-    _groundzero("groundzero-small", "10 M", 384, 6, 6, 512, "Its own counter gives 10.62 M without the token table."),
-    _groundzero("groundzero-medium", "50 M", 512, 12, 8, 1024, ""),
-    _groundzero("groundzero-large", "125 M", 768, 12, 12, 2048, ""),
+    _groundzero("groundzero-small", "10 M", (384, 6, 6), 512, "Its own counter gives 10.62 M without the token table."),
+    _groundzero("groundzero-medium", "50 M", (512, 12, 8), 1024, ""),
+    _groundzero("groundzero-large", "125 M", (768, 12, 12), 2048, ""),
 )
 
 
@@ -219,6 +275,7 @@ def _custom(
     shape: tuple[int, int, int, int],
     train: Mapping[str, Any],
     note: str,
+    *,
     vocab_size: int = 8192,
     **model: Any,
 ) -> Preset:
@@ -302,7 +359,7 @@ _PICO_TRAIN = {"batch_size": 16, "learning_rate": 3e-4, "steps": 5000, "evaluate
 
 
 def _pico(
-    name: str, stated: str, shape: tuple[int, int, int], vocab_size: int, context: int, dropout: float, note: str
+    name: str, stated: str, shape: tuple[int, int, int], *, vocab_size: int, context: int, dropout: float, note: str
 ) -> Preset:
     """`shape`: d_model, layers, heads."""
     d_model, n_layer, n_head = shape
@@ -327,18 +384,34 @@ def _pico(
 
 
 _PICO = (
-    _pico("pico-tiny", "", (64, 2, 2), 50304, 256, 0.2, "Nearly all of it is the token table."),
-    _pico("pico-small", "", (384, 6, 6), 50304, 256, 0.2, ""),
+    _pico(
+        "pico-tiny",
+        "",
+        (64, 2, 2),
+        vocab_size=50304,
+        context=256,
+        dropout=0.2,
+        note="Nearly all of it is the token table.",
+    ),
+    _pico("pico-small", "", (384, 6, 6), vocab_size=50304, context=256, dropout=0.2, note=""),
     _pico(
         "pico-conversation",
         "26.2 M",
         (512, 8, 8),
-        8000,
-        256,
-        0.0,
-        "The context (256) is assumed, and dropout is its default; its benchmark states 25.7 M for the same shape.",
+        vocab_size=8000,
+        context=256,
+        dropout=0.0,
+        note="The context (256) is assumed, and dropout is its default; its benchmark states 25.7 M for the same shape.",
     ),
-    _pico("pico-large", "88.9 M", (768, 12, 12), 50304, 1024, 0.0, "Dropout is its default."),
+    _pico(
+        "pico-large",
+        "88.9 M",
+        (768, 12, 12),
+        vocab_size=50304,
+        context=1024,
+        dropout=0.0,
+        note="Dropout is its default.",
+    ),
 )
 
 
