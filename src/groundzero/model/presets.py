@@ -81,82 +81,37 @@ def preset_names() -> list[str]:
 
 
 def _size(
-    name: str, stated: str, shape: tuple[int, int, int], *, vocab_size: int, context: int, note: str, **train: Any
+    name: str, stated: str, shape: tuple[int, int, int, int, int], recipe: tuple[int, float], note: str
 ) -> Preset:
-    """A size of our own. `shape`: d_model, layers, heads."""
-    d_model, n_layer, n_head = shape
-    model = {
-        "vocab_size": vocab_size,
-        "context": context,
-        "n_layer": n_layer,
-        "n_head": n_head,
-        "d_model": d_model,
-    }
+    """A size of our own. `shape`: d_model, layers, heads, vocabulary, context; `recipe`: batch, learning rate."""
+    d_model, n_layer, n_head, vocab_size, context = shape
+    batch_size, learning_rate = recipe
     return Preset(
         name=name,
         origin="groundzero",
-        model=model,
+        model={
+            "vocab_size": vocab_size,
+            "context": context,
+            "n_layer": n_layer,
+            "n_head": n_head,
+            "d_model": d_model,
+        },
         tokenizer={"kind": "bpe", "vocab_size": vocab_size},
-        train=train,
+        train={"batch_size": batch_size, "learning_rate": learning_rate},
         stated_parameters=stated,
         note=note,
     )
 
 
 # Heads are 32 or 64 wide (what fused attention kernels like), widths multiples of 64. The vocabulary grows with the
-# model so that the table stays between an eighth and a third of it. Learning rates fall with width, as they must for
-# AdamW (Yang et al. 2022).
+# model, so that its table stays between an eighth and a quarter of the whole. Learning rates fall with width, as
+# they must for AdamW (Yang et al. 2022).
 _SIZES = (
-    _size(
-        "nano",
-        "1 M",
-        (128, 4, 4),
-        vocab_size=1024,
-        context=256,
-        note="For tests and first tries.",
-        batch_size=16,
-        learning_rate=2e-3,
-    ),
-    _size(
-        "micro",
-        "3 M",
-        (192, 5, 6),
-        vocab_size=4096,
-        context=256,
-        note="Minutes on a laptop.",
-        batch_size=16,
-        learning_rate=1.5e-3,
-    ),
-    _size(
-        "tiny",
-        "10 M",
-        (320, 6, 5),
-        vocab_size=8192,
-        context=256,
-        note="An hour on a laptop.",
-        batch_size=16,
-        learning_rate=1e-3,
-    ),
-    _size(
-        "small",
-        "25 M",
-        (512, 6, 8),
-        vocab_size=12288,
-        context=512,
-        note="An evening on a laptop.",
-        batch_size=16,
-        learning_rate=8e-4,
-    ),
-    _size(
-        "medium",
-        "80 M",
-        (640, 12, 10),
-        vocab_size=32768,
-        context=1024,
-        note="For a GPU.",
-        batch_size=32,
-        learning_rate=6e-4,
-    ),
+    _size("nano", "1 M", (128, 4, 4, 1024, 256), (16, 2e-3), "For tests and first tries."),
+    _size("micro", "3 M", (192, 5, 6, 4096, 256), (16, 1.5e-3), "Minutes on a laptop."),
+    _size("tiny", "10 M", (320, 6, 5, 8192, 256), (16, 1e-3), "An hour on a laptop."),
+    _size("small", "25 M", (512, 6, 8, 12288, 512), (16, 8e-4), "An evening on a laptop."),
+    _size("medium", "80 M", (640, 12, 10, 32768, 1024), (32, 6e-4), "For a GPU."),
     Preset(
         name="gpt2",
         origin="groundzero",
@@ -173,16 +128,7 @@ _SIZES = (
         stated_parameters="124 M",
         note="The exact shape of GPT-2 (Radford et al. 2019), family included.",
     ),
-    _size(
-        "large",
-        "350 M",
-        (1024, 24, 16),
-        vocab_size=49152,
-        context=1024,
-        note="For a large GPU.",
-        batch_size=32,
-        learning_rate=3e-4,
-    ),
+    _size("large", "350 M", (1024, 24, 16, 49152, 1024), (32, 3e-4), "For a large GPU."),
 )
 
 
@@ -265,8 +211,10 @@ _NUMPY = (
 
 
 _CUSTOM_GENERATE = {"max_tokens": 100, "temperature": 0.8, "top_k": 200, "top_p": 0.9}
-_CUSTOM_SHAPES = "No shape is stated for this size; this one is ours."
-_CUSTOM_RECIPE = "Device, precision and compile are chosen by the hardware found, so the original's are left out."
+_CUSTOM_NOTE = (
+    "No shape is stated for this size; this one is ours. Device, precision and compile follow the hardware found, so"
+    " the original's are left out."
+)
 
 
 def _custom(
@@ -314,33 +262,15 @@ _CUSTOM = (
         "With the 65 characters of Tiny Shakespeare, its default data, the same shape has 13,300,992 parameters"
         " (--tokenizer char). 5000 steps are those of its expected results; it states no batch.",
     ),
-    _custom(
-        "custom-tiny",
-        "~10 M",
-        (352, 4, 4, 2),
-        {"batch_size": 4, "steps": 1000},
-        f"{_CUSTOM_SHAPES} {_CUSTOM_RECIPE}",
-    ),
-    _custom(
-        "custom-small",
-        "~25 M",
-        (416, 8, 8, 4),
-        {"batch_size": 8, "steps": 5000},
-        f"{_CUSTOM_SHAPES} {_CUSTOM_RECIPE}",
-    ),
-    _custom(
-        "custom-medium",
-        "~80 M",
-        (640, 12, 10, 5),
-        {"batch_size": 32, "steps": 10_000},
-        f"{_CUSTOM_SHAPES} {_CUSTOM_RECIPE}",
-    ),
+    _custom("custom-tiny", "~10 M", (352, 4, 4, 2), {"batch_size": 4, "steps": 1000}, _CUSTOM_NOTE),
+    _custom("custom-small", "~25 M", (416, 8, 8, 4), {"batch_size": 8, "steps": 5000}, _CUSTOM_NOTE),
+    _custom("custom-medium", "~80 M", (640, 12, 10, 5), {"batch_size": 32, "steps": 10_000}, _CUSTOM_NOTE),
     _custom(
         "custom-large",
         "~350 M",
         (992, 24, 16, 4),
         {"batch_size": 16, "accumulate": 4, "steps": 50_000},
-        f"{_CUSTOM_SHAPES} {_CUSTOM_RECIPE}",
+        _CUSTOM_NOTE,
         checkpoint_activations=True,
     ),
     _custom(
@@ -358,11 +288,9 @@ _CUSTOM = (
 _PICO_TRAIN = {"batch_size": 16, "learning_rate": 3e-4, "steps": 5000, "evaluate_every": 1000}
 
 
-def _pico(
-    name: str, stated: str, shape: tuple[int, int, int], *, vocab_size: int, context: int, dropout: float, note: str
-) -> Preset:
-    """`shape`: d_model, layers, heads."""
-    d_model, n_layer, n_head = shape
+def _pico(name: str, stated: str, shape: tuple[int, int, int, int, int], dropout: float, note: str) -> Preset:
+    """`shape`: d_model, layers, heads, vocabulary, context."""
+    d_model, n_layer, n_head, vocab_size, context = shape
     return Preset(
         name=name,
         origin="Pico-GPT",
@@ -384,34 +312,16 @@ def _pico(
 
 
 _PICO = (
-    _pico(
-        "pico-tiny",
-        "",
-        (64, 2, 2),
-        vocab_size=50304,
-        context=256,
-        dropout=0.2,
-        note="Nearly all of it is the token table.",
-    ),
-    _pico("pico-small", "", (384, 6, 6), vocab_size=50304, context=256, dropout=0.2, note=""),
+    _pico("pico-tiny", "", (64, 2, 2, 50304, 256), 0.2, "Nearly all of it is the token table."),
+    _pico("pico-small", "", (384, 6, 6, 50304, 256), 0.2, ""),
     _pico(
         "pico-conversation",
         "26.2 M",
-        (512, 8, 8),
-        vocab_size=8000,
-        context=256,
-        dropout=0.0,
-        note="The context (256) is assumed, and dropout is its default; its benchmark states 25.7 M for the same shape.",
+        (512, 8, 8, 8000, 256),
+        0.0,
+        "The context (256) is assumed, and dropout is its default. Its benchmark states 25.7 M for the same shape.",
     ),
-    _pico(
-        "pico-large",
-        "88.9 M",
-        (768, 12, 12),
-        vocab_size=50304,
-        context=1024,
-        dropout=0.0,
-        note="Dropout is its default.",
-    ),
+    _pico("pico-large", "88.9 M", (768, 12, 12, 50304, 1024), 0.0, "Dropout is its default."),
 )
 
 
