@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import groundzero
-from groundzero.errors import GroundzeroError, StorageError, UsageError
+from groundzero.errors import GroundzeroError, InputError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -158,6 +158,8 @@ def _as_ours(error: Exception) -> GroundzeroError:
             f"The disk refused: {error.strerror or error}{where}.",
             remedy="What was saved before is untouched; free space, or choose a folder you may write to.",
         )
+    if isinstance(error, OSError) and error.filename:
+        return InputError(f"Cannot use {error.filename}: {error.strerror}.", remedy="Check the path.")
     if isinstance(error, MemoryError) or ("memory" in str(error).lower() and isinstance(error, RuntimeError)):
         return _OutOfMemoryError(
             f"Out of memory: {str(error).splitlines()[0] if str(error) else 'an allocation was refused'}.",

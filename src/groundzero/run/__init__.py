@@ -1,0 +1,17 @@
+"""The run directory: everything needed to use or repeat a training, as plain files. Never imports PyTorch."""
+
+from groundzero.run.checkpoints import Checkpoint, Checkpoints, Search
+from groundzero.run.directory import SCHEMA_VERSION, RunDirectory
+from groundzero.run.files import read_sealed, sha256_of, write_atomic, write_sealed
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Checkpoint",
+    "Checkpoints",
+    "RunDirectory",
+    "Search",
+    "read_sealed",
+    "sha256_of",
+    "write_atomic",
+    "write_sealed",
+]
