@@ -59,7 +59,7 @@ def parameter_count(config: GPTConfig) -> ParameterCount:
     return ParameterCount(
         embedding=config.vocab_size * config.d_model + positions,
         matrix=config.n_layer * _block_matrices(config),
-        vector=config.n_layer * _block_vectors(config) + _outer_norms(config),
+        vector=config.n_layer * _block_vectors(config) + _norm(config),
         head=0 if config.tie_embeddings else config.vocab_size * config.d_model,
         padding=tables * (config.padded_vocab_size - config.vocab_size) * config.d_model,
     )
@@ -99,10 +99,6 @@ def _block_vectors(config: GPTConfig) -> int:
     return count
 
 
-def _outer_norms(config: GPTConfig) -> int:
-    return _norm(config) * (2 if config.norm_embeddings else 1)
-
-
 def _norm(config: GPTConfig) -> int:
     if not config.norm_affine:
         return 0
@@ -111,3 +107,99 @@ def _norm(config: GPTConfig) -> int:
 
 def _feed_forward_matrices(config: GPTConfig) -> int:
     return 3 if config.activation == "swiglu" else 2
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that training takes, and what generating takes; an estimate for planning, not a promise."""
+
+    weights: int
+    """Parameters, kept in float32 for training."""
+    gradients: int
+    """One number per parameter, float32."""
+    optimizer: int
+    """Moments: two per parameter for AdamW; one per matrix and two per other parameter for Muon."""
+    activations: int
+    """What the forward pass keeps for the backward pass of one micro-batch, logits included."""
+    kv_cache: int
+    """Keys and values of `batch_size` full contexts; for generation, which needs nothing else but the weights."""
+
+    @property
+    def total(self) -> int:
+        """Bytes for training."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def memory(
+    config: GPTConfig,
+    batch_size: int,
+    *,
+    context: int | None = None,
+    precision: Precision = "float32",
+    optimizer: Optimizer = "adamw",
+    fused_kernels: bool = False,
+) -> MemoryEstimate:
+    """Memory of one training process, after Korthikanti et al. (2022), section 4, with this model's own layers.
+
+    Args:
+        batch_size: sequences in one micro-batch (not times `accumulate`, which costs no memory).
+        context: tokens per sequence; the model's own when None.
+        precision: of the computation; the weights that the optimiser owns stay in float32.
+        fused_kernels: as on GPUs, where attention never writes its T x T weights down and a norm keeps its input
+            alone. On CPUs short sequences are faster with the weights, and RMSNorm is several float32 steps.
+    """
+    tokens = context or config.context
+    count = parameter_count(config)
+    element = BYTES_PER_ELEMENT[precision]
+    activations = batch_size * tokens * _activation_bytes(config, tokens, element, fused_kernels)
+    if element < 4:
+        # Each matrix, and the output layer, is cast for the forward pass and kept for the backward one.
+        activations += element * (count.matrix + config.padded_vocab_size * config.d_model)
+    return MemoryEstimate(
+        weights=4 * count.allocated,
+        gradients=4 * count.allocated,
+        optimizer=4 * _moments(count, optimizer),
+        activations=activations,
+        kv_cache=batch_size * tokens * 2 * config.n_layer * config.n_kv_head * config.head_dim * element,
+    )
+
+
+def _moments(count: ParameterCount, optimizer: Optimizer) -> int:
+    if optimizer == "muon":
+        return 2 * count.allocated - count.matrix
+    return 2 * count.allocated if optimizer == "adamw" else 0
+
+
+def _activation_bytes(config: GPTConfig, tokens: int, element: int, fused_kernels: bool) -> int:
+    """Bytes kept per token of the batch."""
+    block = _block_activation_bytes(config, tokens, element, fused_kernels)
+    if config.checkpoint_activations:  # each block keeps its input, and one at a time is recomputed in full
+        blocks = config.n_layer * element * config.d_model + block
+    else:
+        blocks = config.n_layer * block
+    norms = _norm_activation_bytes(config, config.d_model, element, fused_kernels)
+    dropout = element * config.d_model if config.dropout else 0
+    logits = element * config.padded_vocab_size  # their gradient, made chunk by chunk in the forward pass
+    return blocks + norms + dropout + logits
+
+
+def _block_activation_bytes(config: GPTConfig, tokens: int, element: int, fused_kernels: bool) -> int:
+    queries, keys = config.n_head * config.head_dim, config.n_kv_head * config.head_dim
+    numbers = 2 * queries + 2 * keys  # queries, keys, values, and what they mix to
+    numbers += (4 if config.activation == "swiglu" else 2) * config.d_ff
+    if not fused_kernels:
+        numbers += config.n_head * tokens * (3 if config.dropout else 1)  # weights; dropped weights, and the mask
+    if config.dropout:
+        numbers += 2 * config.d_model  # masks
+    kept = element * numbers + 2 * _norm_activation_bytes(config, config.d_model, element, fused_kernels)
+    if config.qk_norm:  # what comes out is counted with queries and keys above
+        rms = config.replace(norm="rmsnorm")
+        kept += _norm_activation_bytes(rms, queries + keys, element, fused_kernels) - element * (queries + keys)
+    return kept
+
+
+def _norm_activation_bytes(config: GPTConfig, width: int, element: int, fused_kernels: bool) -> int:
+    """A norm's input and output; unfused RMSNorm keeps its input, and what it scales, in float32."""
+    if fused_kernels or config.norm == "layernorm":
+        return 2 * element * width
+    return (4 * (2 if config.norm_affine else 1) + element) * width
