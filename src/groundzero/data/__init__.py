@@ -1,0 +1,51 @@
+"""Text on disk to batches in memory: sources -> documents -> token shards -> windows.
+
+    sources.py, readers.py     files, folders, standard input -> pieces of documents
+    split.py                   which side of train/validation a document falls on
+    preparation.py, shards.py  pieces -> tokenizer -> shards, published in one rename
+    manifest.py, dataset.py    what lies on disk, and reading it back through memory maps
+    order.py, loader.py        the batch of a step, as a pure function of the step
+    registry.py, doctor.py     named datasets; what is wrong with a corpus
+
+Only the loader needs PyTorch; it is brought in when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from groundzero.data.config import DataConfig
+
+if TYPE_CHECKING:
+    from groundzero.data.dataset import TokenDataset, TokenStream
+    from groundzero.data.loader import Batch, BatchLoader
+    from groundzero.data.preparation import prepare, prepare_cached
+    from groundzero.data.sources import read_texts
+
+__all__ = [
+    "Batch",
+    "BatchLoader",
+    "DataConfig",
+    "TokenDataset",
+    "TokenStream",
+    "prepare",
+    "prepare_cached",
+    "read_texts",
+]
+
+_HOME = {
+    "Batch": "groundzero.data.loader",
+    "BatchLoader": "groundzero.data.loader",
+    "TokenDataset": "groundzero.data.dataset",
+    "TokenStream": "groundzero.data.dataset",
+    "prepare": "groundzero.data.preparation",
+    "prepare_cached": "groundzero.data.preparation",
+    "read_texts": "groundzero.data.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
