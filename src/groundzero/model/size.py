@@ -18,6 +18,8 @@ from groundzero.model.config import GPTConfig
 Precision = Literal["float32", "bfloat16", "float16"]
 Optimizer = Literal["adamw", "muon", "sgd"]
 
+LONGEST_EXPLICIT_ATTENTION = 1024
+"""As `attention.EXPLICIT_UP_TO`, which comes with PyTorch: beyond it the T x T weights are never kept."""
 BYTES_PER_ELEMENT: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -178,6 +180,7 @@ def _activation_bytes(config: GPTConfig, tokens: int, element: int, fused_kernel
     else:
         blocks = config.n_layer * block
     norms = _norm_activation_bytes(config, config.d_model, element, fused_kernels)
+    norms += 4 * config.d_model if config.norm_embeddings else 0
     dropout = element * config.d_model if config.dropout else 0
     logits = element * config.padded_vocab_size  # their gradient, made chunk by chunk in the forward pass
     return blocks + norms + dropout + logits
@@ -187,14 +190,13 @@ def _block_activation_bytes(config: GPTConfig, tokens: int, element: int, fused_
     queries, keys = config.n_head * config.head_dim, config.n_kv_head * config.head_dim
     numbers = 2 * queries + 2 * keys  # queries, keys, values, and what they mix to
     numbers += (4 if config.activation == "swiglu" else 2) * config.d_ff
-    if not fused_kernels:
+    if not fused_kernels and tokens <= LONGEST_EXPLICIT_ATTENTION:
         numbers += config.n_head * tokens * (3 if config.dropout else 1)  # weights; dropped weights, and the mask
     if config.dropout:
         numbers += 2 * config.d_model  # masks
     kept = element * numbers + 2 * _norm_activation_bytes(config, config.d_model, element, fused_kernels)
     if config.qk_norm:  # what comes out is counted with queries and keys above
-        rms = config.replace(norm="rmsnorm")
-        kept += _norm_activation_bytes(rms, queries + keys, element, fused_kernels) - element * (queries + keys)
+        kept += (queries + keys) * (element if fused_kernels else 8 if config.norm_affine else 4)
     return kept
 
 
