@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from groundzero.errors import ConfigError
 from groundzero.model.aliases import ALIASES, CONVERSIONS, HOME, translate
 from groundzero.model.config import GPTConfig
 from groundzero.model.presets import preset, preset_names
+from groundzero.train.config import RunConfig, resolve
 
 
 def test_a_flat_file_of_custom_gpt() -> None:
@@ -25,7 +29,8 @@ def test_a_flat_file_of_custom_gpt() -> None:
         "gradient_checkpointing": True,
     }
     ours = translate(theirs)
-    assert ours["model"] == {**preset("custom-medium").model, "checkpoint_activations": True}
+    assert ours["preset"] == "custom-medium"
+    assert ours["model"] == {"checkpoint_activations": True}
     assert ours["train"] == {
         "batch_size": 32,
         "steps": 10_000,
@@ -105,6 +110,7 @@ def test_the_sections_of_sheepop() -> None:
             "precision": "auto",
         },
         "data": {"text": "data"},
+        "tokenizer": {"vocab_size": 10_000},
     }
 
 
@@ -123,6 +129,14 @@ def test_our_own_sections_come_back_unchanged(name: str) -> None:
     assert translate(sections) == sections
 
 
+def test_a_vocabulary_given_for_the_network_is_its_tokenizers() -> None:
+    assert translate({"model": {"vocab_size": 500}})["tokenizer"] == {"vocab_size": 500}
+    both = {"model": {"vocab_size": 500}, "tokenizer": {"vocab_size": 600}}
+    characters = {"model": {"vocab_size": 65}, "tokenizer": {"kind": "char"}}
+    assert translate(both) == both
+    assert translate(characters) == characters
+
+
 def test_none_of_their_spellings_is_a_key_of_ours() -> None:
     assert not (set(ALIASES) | set(CONVERSIONS)) & (set(GPTConfig.model_fields) | set(HOME))
     for path in ALIASES.values():
@@ -131,11 +145,27 @@ def test_none_of_their_spellings_is_a_key_of_ours() -> None:
         assert section != "model" or key in GPTConfig.model_fields
 
 
-def test_ours_wins_over_theirs_and_both_over_a_preset() -> None:
-    ours = translate({"model": {"context": 64, "block_size": 128}, "model_preset": "tiny", "num_layers": 9})
-    assert ours["model"]["context"] == 64
-    assert ours["model"]["n_layer"] == 9
-    assert ours["model"]["d_model"] == 352
+def test_ours_wins_over_theirs() -> None:
+    ours = translate({"model": {"context": 64, "block_size": 128}, "model_preset": "tiny", "preset": "nano"})
+    assert ours == {"model": {"context": 64}, "preset": "nano"}
+
+
+def test_where_a_flat_key_belongs_is_a_section_that_has_it() -> None:
+    for path in [*(f"{section}.{key}" for key, section in HOME.items()), *ALIASES.values()]:
+        section, _, key = path.partition(".")
+        assert key in RunConfig.model_fields[section].annotation.model_fields, path
+    for convert in CONVERSIONS.values():
+        for value in (True, False, [0.9, 0.95], "tiny"):
+            with contextlib.suppress(ConfigError):
+                RunConfig.parse(convert(value))
+
+
+def test_a_json_file_of_an_ancestor_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"n_embd": 96, "num_layers": 2, "n_head": 4, "max_iters": 7, "model_preset": "tiny"}))
+    run = resolve(config_file=path)
+    assert (run.preset, run.model.d_model, run.model.n_layer, run.train.steps) == ("custom-tiny", 96, 2, 7)
+    assert run.train.batch_size == 4
 
 
 def test_a_ratio_is_of_the_width_that_holds_in_the_end() -> None:
@@ -157,7 +187,7 @@ def test_what_it_does_not_know_is_handed_on(values: dict[str, Any]) -> None:
         ({"betas": [0.9]}, "betas"),
         ({"use_rope": "yes"}, "use_rope"),
         ({"bias": 1}, "bias"),
-        ({"model_preset": "huge"}, "huge"),
+        ({"model_preset": "huge", "mlp_ratio": 4}, "huge"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(values: dict[str, Any], named: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ from groundzero.errors import ConfigError
 from groundzero.model.config import FAMILIES, GPTConfig
 from groundzero.model.presets import PRESETS, preset, preset_names
 from groundzero.model.size import parameter_count
+from groundzero.train.config import resolve
 
 # name: (d_model, layers, heads, kv heads, d_ff, vocabulary, context), stated, true
 ANCESTORS: dict[str, tuple[tuple[int, ...], str, int]] = {
@@ -162,7 +162,14 @@ def test_the_recipe_of_groundzero(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ANCESTORS if name.startswith("pico-")])
 def test_the_recipe_of_pico(name: str) -> None:
     found = preset(name)
-    assert dict(found.train) == {"batch_size": 16, "learning_rate": 3e-4, "steps": 5000, "evaluate_every": 1000}
+    assert dict(found.train) == {
+        "steps": 5000,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "learning_rate": 3e-4,
+        "schedule": "constant",
+        "evaluate_every": 1000,
+    }
     assert dict(found.generate) == {"max_tokens": 100, "temperature": 0.8, "top_k": 20}
 
 
@@ -184,11 +191,12 @@ def test_dropout_of_the_ancestors() -> None:
         ("custom-small", {"batch_size": 8, "steps": 5000}),
         ("custom-medium", {"batch_size": 32, "steps": 10_000}),
         ("custom-large", {"batch_size": 16, "accumulate": 4, "steps": 50_000}),
+        ("custom-gpt2", {}),
     ],
 )
 def test_the_recipes_of_custom_gpt(name: str, recipe: dict[str, Any]) -> None:
     found = preset(name)
-    assert dict(found.train) == recipe
+    assert dict(found.train) == {"optimizer": "adamw", "schedule": "cosine", **recipe}
     assert dict(found.generate) == {"max_tokens": 100, "temperature": 0.8, "top_k": 200, "top_p": 0.9}
     assert found.config.checkpoint_activations == (name == "custom-large")
 
@@ -208,15 +216,14 @@ def test_the_tokenizer_of_a_preset_fits_its_model(name: str) -> None:
     assert set(found.sections()) <= {"model", "tokenizer", "train", "generate"}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("groundzero.train.config") is None, reason="the run's configuration is not there yet"
-)
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_a_valid_run(name: str) -> None:
-    from groundzero.train.config import RunConfig
-
-    run = RunConfig.parse(preset(name).sections())
+    run = resolve(preset_name=name)
+    assert run.preset == name
     assert run.model == preset(name).config
+    assert set(preset(name).train) <= run.train.model_fields_set
+    ancestor = name not in SIZES
+    assert run.train.optimizer == "adamw" or not ancestor  # none of the five knew Muon
 
 
 def test_sections_are_copies() -> None:

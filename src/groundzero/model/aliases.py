@@ -88,11 +88,11 @@ ALIASES = {
 """Their key -> our section and key, where only the name differs. None of these is a key of ours."""
 
 _HOMES = {
-    "model": "family context n_layer n_head n_kv_head d_model d_ff head_dim position norm activation dropout",
+    "model": "family context n_layer n_head n_kv_head d_model d_ff head_dim position norm activation dropout window",
     "tokenizer": "vocab_size min_frequency",
     "data": "text dataset validation_fraction",
-    "train": "steps epochs batch_size accumulate learning_rate min_learning_rate warmup_steps schedule weight_decay"
-    " beta1 beta2 clip optimizer precision minutes seed",
+    "train": "steps epochs minutes batch_size accumulate optimizer learning_rate min_learning_rate schedule"
+    " warmup_steps weight_decay beta1 beta2 clip precision compile device seed log_every evaluate_every checkpoint_every",
     "generate": "max_tokens temperature top_k top_p",
 }
 HOME = {key: section for section, keys in _HOMES.items() for key in keys.split()}
@@ -116,10 +116,10 @@ def _betas(value: Any) -> Mapping[str, Any]:
     return {"train": {"beta1": value[0], "beta2": value[1]}}
 
 
-def _model_preset(value: Any) -> dict[str, Any]:
+def _model_preset(value: Any) -> Mapping[str, Any]:
     """Custom GPT's `model_preset = 'tiny'` is our `custom-tiny`."""
-    name = f"custom-{value}" if f"custom-{value}" in preset_names() else str(value)
-    return preset(name).sections()
+    name = f"custom-{value}"
+    return {"preset": name if name in preset_names() else value}
 
 
 def _same_switch(name: str, section: str, *keys: str) -> Callable[[Any], Mapping[str, Any]]:
@@ -127,6 +127,7 @@ def _same_switch(name: str, section: str, *keys: str) -> Callable[[Any], Mapping
 
 
 CONVERSIONS: dict[str, Callable[[Any], Mapping[str, Any]]] = {
+    "model_preset": _model_preset,
     "betas": _betas,
     "bias": _same_switch("bias", "model", "attention_bias", "feed_forward_bias"),
     "use_rope": _switch("use_rope", {"model": {"position": "rotary"}}, {"model": {"position": "sinusoidal"}}),
@@ -141,19 +142,16 @@ CONVERSIONS: dict[str, Callable[[Any], Mapping[str, Any]]] = {
 def translate(values: Mapping[str, Any]) -> dict[str, Any]:
     """An ancestor's settings (flat, or with their sections) in our sections; ours come back unchanged.
 
-    Where a file gives a setting in both spellings, ours wins. A `model_preset` lies beneath everything else.
+    Where a file gives a setting in both spellings, ours wins.
 
     Raises:
-        ConfigError: a preset that does not exist, or a value that none of theirs can be.
+        ConfigError: a value that a setting of theirs cannot have.
     """
     theirs: dict[str, Any] = {}
     ours: dict[str, Any] = {}
-    beneath: dict[str, Any] = {}
     ratio: float | None = None
     for section, key, value in _entries(values):
-        if _same(key, "model_preset"):
-            beneath = _model_preset(value)
-        elif _same(key, "mlp_ratio"):
+        if _same(key, "mlp_ratio"):
             ratio = value
         elif conversion := _find(CONVERSIONS, key):
             theirs = merge(theirs, CONVERSIONS[conversion](value))
@@ -166,10 +164,26 @@ def translate(values: Mapping[str, Any]) -> dict[str, Any]:
             ours = merge(ours, {HOME[native]: {native: value}})
         else:
             ours = merge(ours, {key: value})
+    found = merge(theirs, ours)
     if ratio is not None:
-        width = merge(merge(beneath, theirs), ours).get("model", {}).get("d_model", 384)
-        theirs = merge({"model": {"d_ff": round(ratio * width)}}, theirs)
-    return merge(merge(beneath, theirs), ours)
+        found = merge({"model": {"d_ff": round(ratio * _width(found))}}, found)
+    return _tokenizer_follows(found)
+
+
+def _tokenizer_follows(found: dict[str, Any]) -> dict[str, Any]:
+    """A vocabulary given for the network alone is meant for its tokenizer too, which decides in the end."""
+    model, tokenizer = found.get("model"), found.get("tokenizer", {})
+    if not isinstance(model, Mapping) or "vocab_size" not in model or not isinstance(tokenizer, Mapping):
+        return found
+    if "vocab_size" in tokenizer or tokenizer.get("kind") == "char":
+        return found
+    return merge(found, {"tokenizer": {"vocab_size": model["vocab_size"]}})
+
+
+def _width(found: Mapping[str, Any]) -> int:
+    """d_model of a translated file, for a ratio to it: given, or the preset's, or Custom GPT's default."""
+    given = found.get("model", {}).get("d_model")
+    return int(given or preset(str(found.get("preset", "custom-default"))).config.d_model)
 
 
 def _entries(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:

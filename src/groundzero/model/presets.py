@@ -198,7 +198,6 @@ _NUMPY = (
             "n_layer": 4,
             "n_head": 4,
             "d_model": 128,
-            "d_ff": 512,
         },
         tokenizer={"kind": "bpe", "vocab_size": 2000},
         train={"schedule": "cosine", "optimizer": "adamw"},
@@ -246,7 +245,7 @@ def _custom(
         origin="Custom GPT",
         model=network,
         tokenizer={"kind": "bpe", "vocab_size": vocab_size},
-        train=train,
+        train={"optimizer": "adamw", "schedule": "cosine", **train},
         generate=_CUSTOM_GENERATE,
         stated_parameters=stated,
         note=note,
@@ -285,7 +284,14 @@ _CUSTOM = (
 )
 
 
-_PICO_TRAIN = {"batch_size": 16, "learning_rate": 3e-4, "steps": 5000, "evaluate_every": 1000}
+_PICO_TRAIN = {
+    "steps": 5000,
+    "batch_size": 16,
+    "optimizer": "adamw",
+    "learning_rate": 3e-4,
+    "schedule": "constant",
+    "evaluate_every": 1000,
+}
 
 
 def _pico(name: str, stated: str, shape: tuple[int, int, int, int, int], dropout: float, note: str) -> Preset:
@@ -336,7 +342,6 @@ _SHEEPOP = (
             "n_layer": 6,
             "n_head": 8,
             "d_model": 512,
-            "d_ff": 2048,
             "attention_bias": False,
             "dropout": 0.1,
         },
