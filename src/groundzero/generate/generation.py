@@ -1,0 +1,131 @@
+"""One request under way: its tokens, its random numbers, its text so far, and when it ends."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from groundzero.generate.config import MAX_SEED
+from groundzero.generate.request import Completion, Event, FinishReason, Handle, TokenLogprob
+from groundzero.generate.text import TextStream
+
+
+class Generation:
+    """The state of a submitted request.
+
+    Args:
+        ids: the prompt's tokens; not empty.
+        context: how many tokens the model sees at once.
+        salt: what the keys and values of its prefix hang on besides the tokens.
+    """
+
+    def __init__(self, handle: Handle, ids: Sequence[int], text: TextStream, *, context: int) -> None:
+        assert ids
+        self.handle = handle
+        self.config = handle.request.sampling
+        self.side_inputs = handle.request.side_inputs
+        self.processors = [processor.fresh() for processor in handle.request.processors]
+        self.ids = list(ids)
+        """Prompt and answer."""
+        self.n_prompt = len(ids)
+        self.row = -1
+        """Row of the key/value cache, once it runs."""
+        self.salt = b""
+        self.cached_tokens = 0
+        self.slides = 0
+        self.context = context
+        # A longer prompt loses its beginning, and room to write is made at once.
+        self.start = len(ids) - self._kept if len(ids) > context else 0
+        """The first token that the model still sees."""
+        self.truncated = self.start
+        self.seed = self.config.seed if self.config.seed is not None else secrets.randbelow(MAX_SEED + 1)
+        self._random = np.random.Generator(np.random.PCG64(self.seed))
+        self._text = text
+        self._logprobs: list[TokenLogprob] | None = [] if self.config.logprobs else None
+        self._started: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """The completion is there."""
+        return self.handle.completion is not None
+
+    @property
+    def n_generated(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.ids) - self.n_prompt
+
+    @property
+    def read_ids(self) -> list[int]:
+        """The tokens whose keys and values the next step needs: all that are visible but the newest."""
+        return self.ids[self.start : -1]
+
+    @property
+    def n_read(self) -> int:
+        """How many those are."""
+        return len(self.ids) - self.start - 1
+
+    @property
+    def _kept(self) -> int:
+        """Tokens kept when the context is full. Three quarters, so that a step in (context / 4) reads them again."""
+        return max(1, self.context * 3 // 4)
+
+    def begin(self) -> None:
+        """The clock starts with the work, not with the waiting."""
+        self._started = time.perf_counter()
+
+    def uniform(self) -> float:
+        """The next random number of this request; one for each of its tokens, whoever shares the batch."""
+        return 0.0 if self.config.greedy else float(self._random.random())
+
+    def take(self, token: int, logprob: TokenLogprob | None, eos_id: int) -> Event:
+        """Append a chosen token and say what that did."""
+        if (token == eos_id and not self.config.ignore_eos) or token in self.config.stop_ids:
+            return self.finish("eos" if token == eos_id else "stop")
+        self.ids.append(token)
+        if self._logprobs is not None and logprob is not None:
+            self._logprobs.append(logprob)
+        piece = self._text.push((token,))
+        if self._text.stopped:
+            return self.finish("stop", (token,), piece)
+        if self.n_generated >= self.config.max_tokens:
+            return self.finish("length", (token,), piece)
+        if self.n_read >= self.context:  # the new token has no place left
+            if self.config.overflow == "stop":
+                return self.finish("length", (token,), piece)
+            self.start = len(self.ids) - self._kept
+            self.slides += 1
+        return self._event((token,), piece)
+
+    def finish(self, reason: FinishReason, ids: tuple[int, ...] = (), piece: str = "") -> Event:
+        """End the answer; what was held back is text now, unless it completes a stop string."""
+        piece += self._text.flush()
+        reason = "stop" if self._text.stopped and reason in ("length", "eos") else reason
+        seconds = time.perf_counter() - self._started if self._started is not None else 0.0
+        self.handle.completion = Completion(
+            text=self._text.text,
+            ids=tuple(self.ids[self.n_prompt :]),
+            finish_reason=reason,
+            seed=self.seed,
+            prompt_tokens=self.n_prompt,
+            truncated_prompt_tokens=self.truncated,
+            slides=self.slides,
+            cached_tokens=self.cached_tokens,
+            seconds=seconds,
+            tokens_per_second=self.n_generated / seconds if seconds > 0 else 0.0,
+            logprobs=tuple(self._logprobs) if self._logprobs is not None else None,
+        )
+        return self._event(ids, piece)
+
+    def fail(self, error: Exception) -> Event:
+        """End with an error, which `Handle.result` raises."""
+        self.handle.error = error
+        return self.finish("error")
+
+    def _event(self, ids: tuple[int, ...], piece: str) -> Event:
+        event = Event(self.handle, ids, piece, self.handle.completion)
+        if self.handle.events is not None:
+            self.handle.events.append(event)
+        return event
