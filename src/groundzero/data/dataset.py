@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from groundzero.data.manifest import FileRecord, Manifest, ShardRecord, SplitRecord, read_manifest, sha256_of
+from groundzero.data.manifest import FileRecord, Manifest, ShardRecord, SplitRecord, read_manifest
 from groundzero.errors import FormatError, InputError
+from groundzero.run import sha256_of
 
 Split = Literal["train", "validation"]
 TOKENIZER = "tokenizer.json"

@@ -1,7 +1,7 @@
 """`manifest.json` of a prepared dataset: what the shards hold, where it came from, and a SHA-256 of every file.
 
-Schema version 1. The manifest hashes itself too (over its canonical JSON without the `sha256` key), so that a flipped
-byte anywhere in the folder is found. It holds no clock time: the same text, tokenizer and settings give the same bytes.
+Schema 1. The manifest is sealed with its own hash, so a flipped byte anywhere in the folder is found. It holds no clock
+time: the same text, tokenizer and settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field
 
 from groundzero.errors import ConfigError, FormatError, InputError
+from groundzero.run import read_sealed, sha256_of, write_sealed
 from groundzero.settings import Settings
 
 SCHEMA_VERSION = 1
-FORMAT = "groundzero.tokens"
 MANIFEST = "manifest.json"
 
+_FORMAT = "groundzero.tokens"
 _REMEDY = "Prepare the dataset again with `gz data prepare`."
 
 
@@ -87,10 +88,6 @@ class TokenizerRecord(Settings):
 class Manifest(Settings):
     """The whole of `manifest.json`."""
 
-    format: Literal["groundzero.tokens"] = "groundzero.tokens"
-    """Says what this file is."""
-    schema_version: int = SCHEMA_VERSION
-    """Of this file and of the folder's layout."""
     tokenizer: TokenizerRecord
     """Who made the ids."""
     dtype: Literal["uint16", "uint32"]
@@ -109,12 +106,6 @@ class Manifest(Settings):
     """sources, skipped and empty_documents, in full."""
     config: dict[str, Any] = Field(default_factory=dict)
     """The data settings that shaped the content."""
-    sha256: str = ""
-    """Of the canonical JSON of everything else here."""
-
-    def sealed(self) -> Self:
-        """A copy that carries its own hash."""
-        return self.replace(sha256=_digest(self.model_dump(mode="json")))
 
     def all_files(self) -> list[FileRecord]:
         """Every file of the folder but the manifest."""
@@ -122,9 +113,9 @@ class Manifest(Settings):
         return [*split_files, *self.files]
 
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`; the caller syncs it."""
-        text = json.dumps(self.sealed().model_dump(mode="json"), ensure_ascii=False, indent=1)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        """Write `manifest.json` into `folder`."""
+        content = self.model_dump(mode="json")
+        write_sealed(folder / MANIFEST, {"format": _FORMAT, "schema": SCHEMA_VERSION, **content})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -135,26 +126,14 @@ def read_manifest(folder: Path) -> Manifest:
         FormatError: the manifest is damaged, or of a version this release does not read.
     """
     path = folder / MANIFEST
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"No prepared dataset at {folder}: it has no {MANIFEST}.", remedy=_REMEDY) from None
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.", remedy="Give a readable folder.") from None
-    except ValueError:
-        raise FormatError(f"{path} is damaged: it is not JSON.", remedy=_REMEDY) from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if folder.is_dir() and not path.exists():
+        raise InputError(f"No prepared dataset at {folder}: it has no {MANIFEST}.", remedy=_REMEDY)
+    content = read_sealed(path, reads=SCHEMA_VERSION, what="dataset manifest")
+    if content.pop("format", None) != _FORMAT:
         raise FormatError(f"{path} is not the manifest of a token dataset.", remedy=_REMEDY)
-    version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise FormatError(
-            f"{path} has schema version {version}; this release reads version {SCHEMA_VERSION}.",
-            remedy=f"{_REMEDY} Or use the release that wrote it.",
-        )
-    if values.get("sha256") != _digest(values):
-        raise FormatError(f"{path} is damaged: its hash does not match.", remedy=_REMEDY)
+    del content["schema"]
     try:
-        return Manifest.parse(values)
+        return Manifest.parse(content)
     except ConfigError as error:
         raise FormatError(f"{path} is damaged: {error.message}", remedy=_REMEDY) from None
 
@@ -164,17 +143,7 @@ def file_record(path: Path) -> FileRecord:
     return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def canonical_digest(values: Any) -> str:
     """Hex SHA-256 of plain data as canonical JSON."""
-    text = json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return canonical_digest({key: value for key, value in values.items() if key != "sha256"})
+    text = json.dumps(values, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

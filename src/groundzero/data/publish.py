@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from groundzero.errors import StorageError
+from groundzero.run.files import flush_directory, flush_file
 
 
 @contextmanager
@@ -29,7 +29,9 @@ def published(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        _sync(temporary)
+        for path in sorted(temporary.iterdir()):
+            flush_file(path)
+        flush_directory(temporary)
         _rename_over(temporary, folder)
     except OSError as error:
         raise StorageError(
@@ -50,23 +52,7 @@ def _rename_over(temporary: Path, folder: Path) -> None:
         if old.exists():
             old.rename(folder)
         raise
-    _sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names durable; only POSIX can, and need."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush_directory(folder.parent)
     finally:
-        os.close(handle)
+        shutil.rmtree(old, ignore_errors=True)

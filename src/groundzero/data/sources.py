@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from groundzero.data.config import DataConfig
-from groundzero.data.manifest import canonical_digest, sha256_of
+from groundzero.data.manifest import canonical_digest
 from groundzero.data.readers import Piece, Report, read_pieces
 from groundzero.errors import InputError, StorageError
+from groundzero.run import sha256_of
 
 SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson")
 STANDARD_INPUT = "-"
