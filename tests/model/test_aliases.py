@@ -129,6 +129,11 @@ def test_our_own_sections_come_back_unchanged(name: str) -> None:
     assert translate(sections) == sections
 
 
+def test_sections_that_are_none_are_left_to_validation() -> None:
+    assert translate({"model": "tiny", "mlp_ratio": 4})["model"] == "tiny"
+    assert translate({"model": {"vocab_size": 9}, "tokenizer": "bpe"})["tokenizer"] == "bpe"
+
+
 def test_a_vocabulary_given_for_the_network_is_its_tokenizers() -> None:
     assert translate({"model": {"vocab_size": 500}})["tokenizer"] == {"vocab_size": 500}
     both = {"model": {"vocab_size": 500}, "tokenizer": {"vocab_size": 600}}
@@ -187,6 +192,8 @@ def test_what_it_does_not_know_is_handed_on(values: dict[str, Any]) -> None:
         ({"betas": [0.9]}, "betas"),
         ({"use_rope": "yes"}, "use_rope"),
         ({"bias": 1}, "bias"),
+        ({"mlp_ratio": "four"}, "mlp_ratio"),
+        ({"mlp_ratio": float("nan")}, "mlp_ratio"),
         ({"model_preset": "huge", "mlp_ratio": 4}, "huge"),
     ],
 )

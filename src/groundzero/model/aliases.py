@@ -92,7 +92,8 @@ _HOMES = {
     "tokenizer": "vocab_size min_frequency",
     "data": "text dataset validation_fraction",
     "train": "steps epochs minutes batch_size accumulate optimizer learning_rate min_learning_rate schedule"
-    " warmup_steps weight_decay beta1 beta2 clip precision compile device seed log_every evaluate_every checkpoint_every",
+    " warmup_steps weight_decay beta1 beta2 clip precision compile device seed log_every evaluate_every"
+    " checkpoint_every",
     "generate": "max_tokens temperature top_k top_p",
 }
 HOME = {key: section for section, keys in _HOMES.items() for key in keys.split()}
@@ -114,6 +115,12 @@ def _betas(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ConfigError(f"Setting 'betas' cannot be {value!r}.", remedy="Give two numbers: [0.9, 0.95].")
     return {"train": {"beta1": value[0], "beta2": value[1]}}
+
+
+def _ratio(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1000:
+        raise ConfigError(f"Setting 'mlp_ratio' cannot be {value!r}.", remedy="Give a number such as 4.0.")
+    return value
 
 
 def _model_preset(value: Any) -> Mapping[str, Any]:
@@ -152,7 +159,7 @@ def translate(values: Mapping[str, Any]) -> dict[str, Any]:
     ratio: float | None = None
     for section, key, value in _entries(values):
         if _same(key, "mlp_ratio"):
-            ratio = value
+            ratio = _ratio(value)
         elif conversion := _find(CONVERSIONS, key):
             theirs = merge(theirs, CONVERSIONS[conversion](value))
         elif alias := _find(ALIASES, key):
@@ -182,8 +189,9 @@ def _tokenizer_follows(found: dict[str, Any]) -> dict[str, Any]:
 
 def _width(found: Mapping[str, Any]) -> int:
     """d_model of a translated file, for a ratio to it: given, or the preset's, or Custom GPT's default."""
-    given = found.get("model", {}).get("d_model")
-    return int(given or preset(str(found.get("preset", "custom-default"))).config.d_model)
+    model = found.get("model")
+    given = model.get("d_model") if isinstance(model, Mapping) else None
+    return given if isinstance(given, int) else preset(str(found.get("preset", "custom-default"))).config.d_model
 
 
 def _entries(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
