@@ -17,6 +17,7 @@ from groundzero.hardware.compiler import Compiler, find_compiler
 from groundzero.hardware.cpu import Cpu, Memory, detect_cpu, detect_memory
 from groundzero.hardware.detection import Hardware, detect, summary
 from groundzero.hardware.measurement import Measurement, matrix_rate, measure, peak_flops, read_bandwidth
+from groundzero.hardware.usage import peak_memory_bytes
 
 __all__ = [
     "Accelerator",
@@ -38,6 +39,7 @@ __all__ = [
     "matrix_rate",
     "measure",
     "peak_flops",
+    "peak_memory_bytes",
     "read_bandwidth",
     "should_compile",
     "summary",

@@ -38,6 +38,11 @@ class Device:
     """PyTorch's name: "cpu", "cuda", "cuda:1", "mps", "xpu"."""
     reason: str
 
+    @property
+    def kind(self) -> str:
+        """The name without an index: "cpu", "cuda", "mps", "xpu"."""
+        return self.name.partition(":")[0]
+
     def __str__(self) -> str:
         return self.name
 
