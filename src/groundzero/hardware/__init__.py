@@ -6,6 +6,7 @@ here. PyTorch is imported only inside the functions that need it.
 
 from groundzero.hardware.accelerators import Accelerator, Backend
 from groundzero.hardware.choice import (
+    Compilation,
     Device,
     Precision,
     PrecisionName,
@@ -22,6 +23,7 @@ from groundzero.hardware.usage import peak_memory_bytes
 __all__ = [
     "Accelerator",
     "Backend",
+    "Compilation",
     "Compiler",
     "Cpu",
     "Device",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from groundzero.errors import ConfigError
 from groundzero.hardware.accelerators import Backend, detect_backends
@@ -68,6 +68,13 @@ class Precision:
         return self.name
 
 
+class Compilation(NamedTuple):
+    """Whether to compile."""
+
+    compile: bool
+    reason: str
+
+
 def choose_device(name: str = "auto") -> Device:
     """The best device there is, or the one asked for.
 
@@ -126,7 +133,7 @@ def should_compile(
     expected_seconds: float = 0.0,
     *,
     compile_seconds: float = COMPILE_SECONDS,
-) -> tuple[bool, str]:
+) -> Compilation:
     """Whether to use `torch.compile`, and why.
 
     Args:
@@ -142,18 +149,22 @@ def should_compile(
     if choice not in ("auto", "on", "off"):
         raise ConfigError(f"Cannot read compile = {wanted!r}.", remedy="Use auto, on or off.")
     if choice == "off":
-        return False, "as asked"
+        return Compilation(False, "as asked")
     compiler = find_compiler(str(device))
     if not compiler.found:
         if choice == "on":
             raise ConfigError(f"Cannot compile: {compiler.reason}.", remedy="Install it, or use compile = auto.")
-        return False, compiler.reason
+        return Compilation(False, compiler.reason)
     if choice == "on":
-        return True, "as asked"
+        return Compilation(True, "as asked")
     worth = compile_seconds / (1 - 1 / COMPILE_SPEEDUP)
     if expected_seconds < worth:
-        return False, f"about {expected_seconds:.0f} s of training; compiling pays from about {worth:.0f} s"
-    return True, f"about {expected_seconds:.0f} s of training outlast about {compile_seconds:.0f} s of compiling"
+        return Compilation(
+            False, f"about {expected_seconds:.0f} s of training; compiling pays from about {worth:.0f} s"
+        )
+    return Compilation(
+        True, f"about {expected_seconds:.0f} s of training outlast about {compile_seconds:.0f} s of compiling"
+    )
 
 
 def _as_asked(kind: str, wanted: str) -> Precision:
