@@ -25,7 +25,7 @@ class ByteTokenizer:
         return bytes(int(i) - 64 for i in ids if i >= 64).decode("utf-8")
 
     def token_bytes(self, token: int) -> bytes:
-        return bytes([token - 64])
+        return bytes([token - 64]) if token >= 64 else b""
 
     def save(self, path: Path) -> None:
         path.write_text('{"kind": "byte"}', encoding="utf-8")

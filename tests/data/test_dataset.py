@@ -135,7 +135,7 @@ def test_another_tokenizer_is_refused(dataset: TokenDataset, tokenizer: Any) -> 
 
 def test_large_vocabularies_take_four_bytes(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.vocab_size = 2**16 + 1
-    tokenizer.token_bytes = lambda token: b"x"
+    tokenizer.token_bytes = lambda token: b""
     tokenizer.encode_batch = lambda texts: [np.array([2**16, 70, 71], dtype=np.uint32) for _ in texts]
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
     dataset = prepare(tmp_path / "a.jsonl", tmp_path / "set", tokenizer)

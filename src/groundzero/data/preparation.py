@@ -36,7 +36,6 @@ from groundzero.errors import FormatError, InputError
 _BATCH_CHARACTERS = 2**22
 _BATCH_SEGMENTS = 4096
 _LISTED = 1000
-_CONTROL_IDS = 64
 # Settings that say where text is or how files are cut, not what the tokens are.
 _NOT_CONTENT = {"text", "dataset", "shard_tokens", "skip_bad"}
 
@@ -274,9 +273,8 @@ def _dtype(tokenizer: Encoder) -> np.dtype[Any]:
 
 def _lengths(tokenizer: Encoder) -> npt.NDArray[np.uint32]:
     """Bytes of text that each id stands for; control ids stand for none."""
-    lengths = np.zeros(tokenizer.vocab_size, dtype="<u4")
-    lengths[_CONTROL_IDS:] = [len(tokenizer.token_bytes(token)) for token in range(_CONTROL_IDS, tokenizer.vocab_size)]
-    return lengths
+    lengths = [len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)]
+    return np.array(lengths, dtype="<u4")
 
 
 def _content(config: DataConfig) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _LONGEST_DOCUMENT = 2**28  # between two separators, in characters
 
 # A single line break between non-blanks is a cut in every pattern; failing that (one endless line), before a space.
 _AFTER_LINE = re.compile(r"\S\n(?=\S)")
-_BEFORE_WORD = re.compile(r"[^\W\d_](?= [^\W\d_])")
+_BEFORE_WORD = re.compile(r"[A-Za-z](?= [A-Za-z])")
 
 Report = Callable[[str], None]
 
