@@ -107,8 +107,9 @@ def _explain(cls: type[Settings], error: ValidationError) -> ConfigError:
         remedy = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(sorted(known))}."
         return ConfigError(f"Unknown setting {where!r}.", remedy=remedy)
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if not where:
-        return ConfigError(f"{message}.", remedy="Change one of these settings.")
+    if not where or (problem["type"] == "value_error" and isinstance(problem["input"], Mapping)):
+        section = f"[{where}] " if where else ""  # the settings of a section do not fit each other
+        return ConfigError(f"{section}{message}.", remedy="Change one of these settings.")
     return ConfigError(
         f"Setting {where!r} cannot be {problem['input']!r}: {message}.", remedy="See `gz config show` for its range."
     )
