@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter, defaultdict
@@ -18,9 +19,7 @@ RELATIONS = embedded.relations()
 DOCUMENTS = list(embedded.documents())
 
 # Change it with the facts or the prose, and say in the commit what changed.
-SHA256 = "@SHA@"
-
-ROMAN_OR_INITIAL = re.compile(r"\b(?:[A-Z]\.|Mrs|Dr\.)")
+SHA256 = "a4b27327991c1a2f084f28a78936e18d20004e7a8c2e27945a21de9c6115f1e4"
 
 
 def objects(relation: str) -> dict[str, list[str]]:
@@ -104,9 +103,9 @@ def test_period_and_group_follow_from_the_atomic_number() -> None:
         period = next(i for i, last in enumerate(noble, 1) if z <= last)
         assert periods[element] == [str(period)]
         if element in groups:
-            before_end = noble[period - 1] - z
-            expected = z - (noble[period - 2] if period > 1 else 0) if before_end >= 18 - 2 else 18 - before_end
-            assert groups[element] == [str(expected)] or z == 2 or (z == 1 and groups[element] == ["1"]), element
+            place = z - (0, *noble)[period - 1]
+            expected = place if place <= 2 and element != "helium" else 18 - (noble[period - 1] - z)
+            assert groups[element] == [str(expected)], element
 
 
 def test_symbols_of_formulas_are_the_elements_contained() -> None:
@@ -202,18 +201,20 @@ def test_the_corpus_is_the_same_everywhere_and_another_with_another_seed() -> No
 
 def test_every_fact_is_told() -> None:
     """Each fact stands in some document with its subject and its object named."""
-    mentions: dict[str, set[int]] = {}
+    documents_with = defaultdict(set)
+    for i, text in enumerate(DOCUMENTS):
+        for word in re.findall(r"\w+", text.lower()):
+            documents_with[word].add(i)
 
-    def where(key: str) -> set[int]:
-        if key not in mentions:
-            word = phrases.words(key)
-            names = {word.label, word.phrase, word.plural} - {""}
-            pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)", re.IGNORECASE)
-            mentions[key] = {i for i, text in enumerate(DOCUMENTS) if pattern.search(text)}
-        return mentions[key]
+    @functools.cache
+    def naming(key: str) -> set[int]:
+        word = phrases.words(key)
+        names = {name.lower() for name in (word.label, word.phrase, word.plural) if name}
+        return set().union(
+            *(set.intersection(*(documents_with[part] for part in re.findall(r"\w+", name))) for name in names)
+        )
 
-    for fact in FACTS[:: len(FACTS) // 300]:
-        assert where(fact.subject) & where(fact.object), fact
+    assert [fact for fact in FACTS if not naming(fact.subject) & naming(fact.object)] == []
 
 
 def lines() -> list[str]:
@@ -242,7 +243,7 @@ def test_no_slot_is_left_open_and_no_space_is_doubled() -> None:
 def test_a_and_an_follow_the_sound() -> None:
     spoken_with_consonant = ("uni", "uk", "use", "eu", "one", "ut")
     for text in DOCUMENTS:
-        for article, noun in re.findall(r"\b([Aa]n?) ([A-Za-z]\w*)", text):
+        for article, noun in re.findall(r"(?<![\w'])([Aa]n?) ([A-Za-z]\w*)", text):
             if len(noun) == 1 or (article == "A" and noun[0].isupper()):
                 continue  # a title or a letter
             vowel = noun[0].lower() in "aeiou" and not noun.lower().startswith(spoken_with_consonant)
