@@ -108,7 +108,7 @@ def find_command(words: list[str]) -> None:
     assert words[0] in COMMANDS, f"no command gz {words[0]}"
     command = parser(words[0])
     for word in canonical(command, words[1:]):
-        if word.startswith("--"):
+        if word.startswith("-"):
             known = {spelling for option in command.params for spelling in (*option.opts, *option.secondary_opts)}
             assert word in known, f"gz {' '.join(words)} takes no {word}"
         else:

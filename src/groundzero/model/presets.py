@@ -104,7 +104,7 @@ def _size(
 
 
 # Heads are 32 or 64 wide (what fused attention kernels like), widths multiples of 64. The vocabulary grows with the
-# model, so that its table stays between an eighth and a quarter of the whole. Learning rates fall with width, as
+# model, so that its table stays between an eighth and about a quarter of the whole. Learning rates fall with width, as
 # they must for AdamW (Yang et al. 2022).
 _SIZES = (
     _size("nano", "1 M", (128, 4, 4, 1024, 256), (16, 2e-3), "For tests and first tries."),
