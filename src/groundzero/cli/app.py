@@ -84,7 +84,7 @@ def _run(words: list[str], as_json: bool) -> int:
         return 0
     unknown = [word for word in leading if word not in ("--json", "--help", "-h", "--debug")]
     if unknown:
-        raise UsageError(f"No such option: {unknown[0]}", remedy="See `gz --help`.")
+        raise UsageError(f"No such option: {unknown[0]}.", remedy="See `gz --help`.")
     if name is None or "--help" in leading or "-h" in leading:
         _print_help()
         return 0
@@ -149,7 +149,10 @@ def _as_ours(error: Exception) -> GroundzeroError:
     if hasattr(error, "format_message"):  # a usage error of Typer's parser
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "gz"
-        return UsageError(f"{error.format_message()}", remedy=f"See `{command} --help`.")
+        message = str(error.format_message())
+        return UsageError(
+            message if message.endswith(("?", ")")) else message.rstrip(".") + ".", remedy=f"See `{command} --help`."
+        )
     if type(error).__name__ == "Abort" or isinstance(error, EOFError):
         return _InterruptedError("Interrupted.")
     if isinstance(error, OSError) and error.errno in _STORAGE_ERRORS:

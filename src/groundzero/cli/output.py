@@ -64,7 +64,7 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, title: st
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    right = {name.strip() for name in numbers.split(",")}
+    right = {name.strip() for name in numbers.split(",") if name.strip()}
     result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         result.add_column(name, justify="right" if name in right else "left", overflow="fold")

@@ -12,6 +12,7 @@ from groundzero.hardware.choice import (
     PrecisionName,
     choose_device,
     choose_precision,
+    compiling_pays_from,
     should_compile,
 )
 from groundzero.hardware.compiler import Compiler, find_compiler
@@ -34,6 +35,7 @@ __all__ = [
     "PrecisionName",
     "choose_device",
     "choose_precision",
+    "compiling_pays_from",
     "detect",
     "detect_cpu",
     "detect_memory",

@@ -157,7 +157,7 @@ def should_compile(
         return Compilation(False, compiler.reason)
     if choice == "on":
         return Compilation(True, "as asked")
-    worth = compile_seconds / (1 - 1 / COMPILE_SPEEDUP)
+    worth = compiling_pays_from(compile_seconds)
     if expected_seconds < worth:
         return Compilation(
             False, f"about {expected_seconds:.0f} s of training; compiling pays from about {worth:.0f} s"
@@ -165,6 +165,11 @@ def should_compile(
     return Compilation(
         True, f"about {expected_seconds:.0f} s of training outlast about {compile_seconds:.0f} s of compiling"
     )
+
+
+def compiling_pays_from(compile_seconds: float = COMPILE_SECONDS) -> float:
+    """How many seconds a run must take uncompiled for what compiling saves to exceed what it costs."""
+    return compile_seconds / (1 - 1 / COMPILE_SPEEDUP)
 
 
 def _as_asked(kind: str, wanted: str) -> Precision:
