@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundzero.errors import GroundzeroError, InputError, UsageError
+from groundzero.generate.config import SamplingConfig
 from groundzero.generate.engine import Engine
 from groundzero.generate.request import Request
-from groundzero.generate.config import SamplingConfig
 
 GREEDY = SamplingConfig(temperature=0, max_tokens=20, ignore_eos=True)
 PROMPTS = ["", "a", "the cat sat", "once upon a time, there was é 日", "the cat sat"]
@@ -240,7 +240,9 @@ def test_two_streams_side_by_side_get_their_own_events(make_engine):
     for one, other in itertools.zip_longest(first, second):
         texts[0] += one.text if one else ""
         texts[1] += other.text if other else ""
-    assert texts == [completion.text for completion in make_engine().run([Request("the", GREEDY), Request("a cat", GREEDY)])]
+    assert texts == [
+        completion.text for completion in make_engine().run([Request("the", GREEDY), Request("a cat", GREEDY)])
+    ]
 
 
 def test_logprobs_are_the_models_own(make_engine):

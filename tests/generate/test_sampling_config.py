@@ -45,7 +45,7 @@ def test_what_is_no_number_is_refused(value):
 
 
 def test_an_empty_stop_string_and_a_negative_stop_id_are_refused():
-    with pytest.raises(UsageError, match="--stop.*must not be empty"):
+    with pytest.raises(UsageError, match=r"--stop.*must not be empty"):
         SamplingConfig.from_options({"stop": ["", "x"]})
     with pytest.raises(ConfigError, match="stop_ids"):
         SamplingConfig.parse({"stop_ids": [-1]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ def cut_at_first_stop(text: str, stops: Sequence[str]) -> str:
 
 def split_at(text: str, cuts: list[int]) -> list[str]:
     borders = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [text[a:b] for a, b in itertools.pairwise(borders)]
 
 
 class ByteDecoder:
@@ -69,7 +70,7 @@ def test_no_piece_splits_a_character(text, cuts, stop):
     raw = text.encode("utf-8", "replace").decode("utf-8").encode()
     stream = TextStream(ByteDecoder(), [stop])
     borders = sorted({0, len(raw), *(cut % (len(raw) + 1) for cut in cuts)})
-    pieces = [stream.push(list(raw[a:b])) for a, b in zip(borders, borders[1:], strict=False)]
+    pieces = [stream.push(list(raw[a:b])) for a, b in itertools.pairwise(borders)]
     pieces.append(stream.flush())
     assert all("\ufffd" not in piece for piece in pieces) or "\ufffd" in raw.decode()
     assert "".join(pieces) == stream.text == cut_at_first_stop(raw.decode(), [stop])

@@ -26,6 +26,7 @@ import torch
 
 from groundzero.errors import InputError, UsageError
 from groundzero.generate.choice import advance
+from groundzero.generate.config import SamplingConfig
 from groundzero.generate.generation import Generation
 from groundzero.generate.prefix import PrefixCache
 from groundzero.generate.request import Completion, Event, Handle, Request
@@ -45,6 +46,7 @@ class Engine:
             than the model's context shortens the context.
         prefix_cache_bytes: memory for keys and values of prefixes seen before; 0 is off.
         add_bos: begin text prompts with <BOS>, as a model trained on separate documents expects.
+        defaults: sampling settings that the run recommends, kept here for callers; requests carry their own.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Engine:
         cache_capacity: int | None = None,
         prefix_cache_bytes: int = 0,
         add_bos: bool = False,
+        defaults: SamplingConfig | None = None,
     ) -> None:
         for name, value in (("max_batch", max_batch), ("cache_capacity", cache_capacity)):
             if value is not None and value < 1:
@@ -67,6 +70,7 @@ class Engine:
             )
         self.model, self.tokenizer = model, tokenizer
         self.max_batch, self.add_bos = max_batch, add_bos
+        self.defaults = defaults or SamplingConfig.parse({})
         self.context = min(model.config.context, cache_capacity or model.config.context)
         """Tokens a request sees at once."""
         self.prefixes = PrefixCache(prefix_cache_bytes) if prefix_cache_bytes else None
