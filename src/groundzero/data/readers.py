@@ -55,7 +55,7 @@ def read_pieces(path: Path, name: str, config: DataConfig, report: Report) -> It
         InputError: missing, unreadable, corrupt .gz, binary, wrong encoding, broken .jsonl.
     """
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             if config.format == "jsonl" or (config.format == "auto" and is_jsonl(path.name)):
                 pieces = _jsonl(file, name, config, report)
             elif config.document_separator:
@@ -83,7 +83,7 @@ def _without_blank_documents(pieces: Iterator[Piece]) -> Iterator[Piece]:
         begins = piece.last
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_text(path: Path) -> IO[bytes]:
     if path.name.lower().endswith(".gz"):
         return cast(IO[bytes], gzip.open(path, "rb"))
     return path.open("rb")

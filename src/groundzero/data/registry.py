@@ -168,9 +168,18 @@ class Registry:
         return str(read_sealed(file, reads=_SCHEMA, what="choice of dataset").get("dataset"))
 
     def _file(self, name: str) -> Path:
-        if not _NAME.fullmatch(name) or name.split(".", maxsplit=1)[0] in _DEVICES:
-            raise UsageError(
-                f"{name!r} cannot name a dataset.",
-                remedy="Use up to 64 lower-case letters, digits, dots, dashes, underscores; a letter or digit first.",
-            )
+        check_name(name)
         return self._folder / f"{name}.json"
+
+
+def check_name(name: str) -> None:
+    """Refuse what could lead out of the folder, or cannot be a file name everywhere.
+
+    Raises:
+        UsageError: the name is not allowed.
+    """
+    if not _NAME.fullmatch(name) or name.split(".", maxsplit=1)[0] in _DEVICES:
+        raise UsageError(
+            f"{name!r} cannot name a dataset.",
+            remedy="Use up to 64 lower-case letters, digits, dots, dashes, underscores; a letter or digit first.",
+        )

@@ -57,8 +57,8 @@ class Corpus:
         """How messages name a file: the path as the user can open it."""
         return "standard input" if file.name == STANDARD_INPUT else str(file.path)
 
-    def texts(self) -> Iterator[str]:
-        """All text in order, long documents in pieces: what a tokenizer is trained on.
+    def __iter__(self) -> Iterator[str]:
+        """All text in order, long documents in pieces, as often as asked: what a tokenizer is trained on.
 
         Raises:
             InputError: a file is bad and `skip_bad` is off; with it, the file gives what precedes the fault.
@@ -108,7 +108,7 @@ def open_corpus(source: Path | str, config: DataConfig) -> Iterator[Corpus]:
 def read_texts(source: Path | str, config: DataConfig | None = None) -> Iterator[str]:
     """All text of a source, in order, long documents in pieces; see `open_corpus` for what is raised."""
     with open_corpus(source, config or DataConfig()) as corpus:
-        yield from corpus.texts()
+        yield from corpus
 
 
 def _folder(root: Path, config: DataConfig) -> Corpus:
