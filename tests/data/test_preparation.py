@@ -154,7 +154,8 @@ def test_a_folder_is_read_in_order_and_says_what_it_left_out(tmp_path: Path, tok
         "a.md", "b.txt", "deep/c.txt.gz", "deep/d.gz", "e.jsonl", "f.JSONL.GZ",
     ]  # fmt: skip
     skipped = "\n".join(dataset.manifest.skipped)
-    assert len(dataset.manifest.skipped) == dataset.manifest.counts["skipped"] == 3
+    assert len(dataset.manifest.skipped) == dataset.manifest.counts["skipped"] == 4
+    assert "1 files are not .txt, .md, .jsonl or .gz, such as picture.png" in skipped
     assert "loop is a link to a folder" in skipped
     assert "gone.txt is a broken link" in skipped
     assert "empty.txt is empty" in skipped
@@ -212,6 +213,17 @@ def test_another_encoding(tmp_path: Path, tokenizer: Any) -> None:
     (tmp_path / "a.txt").write_bytes("naïve café".encode("cp1252"))
     dataset = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer, DataConfig(encoding="cp1252"))
     assert dataset.manifest.splits["train"].bytes == len("naïve caf".encode())
+
+
+def test_encodings_can_be_found_out(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundzero.data.readers._BLOCK_BYTES", 3)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        (folder / f"{encoding}.txt").write_bytes(f"naïve café in {encoding}".encode(encoding))
+    dataset = prepare(folder, tmp_path / "out", tokenizer, DataConfig(encoding="auto"))
+    both = documents_of(dataset, tokenizer, "train") + documents_of(dataset, tokenizer, "validation")
+    assert sorted(both) == [f"naïve café in {encoding}" for encoding in ("cp1252", "utf-16", "utf-8", "utf-8-sig")]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, tokenizer: Any) -> None:

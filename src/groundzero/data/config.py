@@ -25,7 +25,7 @@ class DataConfig(Settings):
     text_field: str = Field("text", min_length=1)
     """The key of a .jsonl object that holds the text."""
     encoding: str = "utf-8"
-    """Character encoding of the files."""
+    """Character encoding of the files; `auto` takes each as UTF-8, UTF-16 by its mark, or else cp1252."""
     skip_bad: bool = False
     """Leave out unreadable files and broken .jsonl lines and report them, instead of stopping at the first."""
     split: Literal["auto", "document", "tail"] = "auto"
@@ -41,6 +41,6 @@ class DataConfig(Settings):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            return codecs.lookup(value).name
+            return value if value == "auto" else codecs.lookup(value).name
         except LookupError:
             raise ValueError("no such character encoding") from None

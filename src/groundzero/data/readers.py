@@ -55,6 +55,8 @@ def read_pieces(path: Path, name: str, config: DataConfig, report: Report) -> It
         InputError: missing, unreadable, corrupt .gz, binary, wrong encoding, broken .jsonl.
     """
     try:
+        if config.encoding == "auto":
+            config = config.replace(encoding=detect_encoding(path))
         with open_text(path) as file:
             if config.format == "jsonl" or (config.format == "auto" and is_jsonl(path.name)):
                 pieces = _jsonl(file, name, config, report)
@@ -84,9 +86,27 @@ def _without_blank_documents(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def open_text(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked when its name ends in .gz."""
     if path.name.lower().endswith(".gz"):
         return cast(IO[bytes], gzip.open(path, "rb"))
     return path.open("rb")
+
+
+def detect_encoding(path: Path) -> str:
+    """UTF-8 if the whole file is, UTF-16 if it is marked as that, or else cp1252."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_text(path) as file:
+        block = file.read(_BLOCK_BYTES)
+        if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        try:
+            while block:
+                decoder.decode(block)
+                block = file.read(_BLOCK_BYTES)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8"
 
 
 def _characters(file: IO[bytes], name: str, encoding: str) -> Iterator[str]:
@@ -115,7 +135,7 @@ def _not_text(name: str, encoding: str, offset: int, error: UnicodeDecodeError) 
     bad = error.object[error.start : error.start + 1].hex()
     return InputError(
         f"{name} is not {encoding} text: byte 0x{bad} at offset {offset}.",
-        remedy="Convert it to UTF-8, or name its encoding, for example --encoding cp1252.",
+        remedy="Convert it to UTF-8, name its encoding (--encoding cp1252), or try --encoding auto.",
     )
 
 

@@ -131,20 +131,24 @@ def _walk(root: Path, config: DataConfig, skipped: list[str]) -> Iterator[Source
             raise InputError(message, remedy="Check its permissions, or leave it out with --skip-bad.")
         skipped.append(message)
 
+    others: list[str] = []
     for place, folders, names in os.walk(root, onerror=refuse):
-        for name in [name for name in folders if name.startswith(".")]:
-            folders.remove(name)
+        folders[:] = [name for name in folders if not name.startswith(".")]
         skipped.extend(
             f"{Path(place, name)} is a link to a folder." for name in folders if Path(place, name).is_symlink()
         )
         for name in names:
             path = Path(place, name)
-            if name.startswith(".") or not _is_text(name):
+            if name.startswith("."):
                 continue
-            if path.is_file():
+            if not _is_text(name):
+                others.append(path.relative_to(root).as_posix())
+            elif path.is_file():
                 yield SourceFile(path, path.relative_to(root).as_posix(), path.stat().st_size)
             else:
                 skipped.append(f"{path} is {'a broken link' if path.is_symlink() else 'not a regular file'}.")
+    if others:
+        skipped.append(f"{len(others)} files are not .txt, .md, .jsonl or .gz, such as {min(others)}.")
 
 
 def _is_text(name: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from groundzero.data.readers import open_text
+from groundzero.data.readers import detect_encoding, open_text
 
 _INVALID = re.compile("[\udc80-\udcff]")
 # C0 and C1 controls other than tab, line ends and the form feed that books are paged with.
@@ -48,6 +48,7 @@ class TextCheck:
     def bytes_of(self, path: Path, name: str, encoding: str, *, line_ends: bool) -> str:
         """Check the bytes of a file, and say what makes it unreadable: why it cannot be opened, or nothing."""
         try:
+            encoding = detect_encoding(path) if encoding == "auto" else encoding
             for text in _leniently(path, encoding):
                 invalid = _INVALID.findall(text)
                 self.add("invalid", len(invalid), name)
