@@ -86,20 +86,15 @@ def print_rows(name: str, rows: Sequence[Row], *, as_json: bool) -> None:
     cells = [("work", "unit", "ours", "peer", "peer name", "ratio", "")]
     cells += [(r.work, r.unit, _number(r.ours), _number(r.peer), r.peer_name, _ratio(r.ratio), r.note) for r in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    for i, line in enumerate(cells):
-        print(
-            "  ".join(
-                _aligned(cell, width, k in (2, 3, 5)) for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
+    cells.insert(1, tuple("-" * width for width in widths))
+    for line in cells:
+        aligned = (
+            cell.rjust(width) if i in (2, 3, 5) else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        if i == 0:
-            print("  ".join("-" * width for width in widths).rstrip())
+        print("  ".join(aligned).rstrip())
     print(f"\n{name} on " + ", ".join(f"{key} {value}" for key, value in machine().items()))
     print("A ratio above 1 means that ours is better.", file=sys.stderr)
-
-
-def _aligned(cell: str, width: int, right: bool) -> str:
-    return cell.rjust(width) if right else cell.ljust(width)
 
 
 def _number(value: float | None) -> str:

@@ -26,6 +26,8 @@ import tiktoken
 
 from groundzero.reference.bpe import N_CONTROL
 from groundzero.tokenizer.blocks import blocks_of, stream_blocks
+from groundzero.tokenizer.frequency import count_made, surely_frequent
+from groundzero.tokenizer.merges import merges_of
 from groundzero.tokenizer.patterns import SplitPattern
 
 FIRST_MERGE = N_CONTROL + 256
@@ -42,82 +44,11 @@ def train_tokens(texts: Iterable[str], n_tokens: int, pattern: SplitPattern, min
     trainer = rustbpe.Tokenizer()
     trainer.train_from_iterator(stream_blocks(texts, BLOCK), n_tokens, buffer_size=256, pattern=pattern.regex)
     tokens = [bytes(token) for token, _rank in trainer.get_mergeable_ranks()]
-    if min_frequency > 1 and len(tokens) > 256 and not _surely_frequent(texts, trainer, tokens, min_frequency):
-        tokens = tokens[: 256 + _n_frequent(texts, tokens, pattern, min_frequency)]
-    return tokens
-
-
-def _surely_frequent(texts: Iterable[str], trainer: rustbpe.Tokenizer, tokens: list[bytes], least: int) -> bool:
-    """Whether the last merge, and with it every earlier one, was certainly made often enough.
-
-    Counts never rise along the merges, but for runs: `xx` is counted at every place in `xxxx` and made at every
-    second one. So a last merge made 2 x `least` times vouches for all. A few places of its text settle that.
-    """
-    try:
-        wanted = tokens[-1].decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    last, found = len(tokens) - 1, 0
-    for text in texts:
-        at = text.find(wanted)
-        while at >= 0:
-            start = max(text.rfind("\n", 0, at), 0)
-            end = text.find("\n", at + len(wanted))
-            block = text[start : end if end >= 0 else len(text)]
-            if len(block) > BLOCK:
-                return False
-            found += trainer.encode(block).count(last)
-            if found >= 2 * least:
-                return True
-            at = text.find(wanted, start + len(block))
-    return False
-
-
-def _n_frequent(texts: Iterable[str], tokens: list[bytes], pattern: SplitPattern, least: int) -> int:
-    """How many merges come before the first that was made fewer than `least` times.
-
-    Every token of the encoded text was made once, and so were the two parts of every token made.
-    """
-    engine = BytePairEngine(tokens, pattern, ())
-    made = np.zeros(FIRST_MERGE + len(tokens) - 256, dtype=np.int64)
-    for text in texts:
-        for ids in engine.encode_batch([text]):
-            made += np.bincount(ids, minlength=len(made))
-    pairs = merges_of(tokens)
-    for k in reversed(range(len(pairs))):
-        for part in pairs[k]:
-            made[N_CONTROL + part] += made[FIRST_MERGE + k]
-    rare = np.flatnonzero(made[FIRST_MERGE:] < least)
-    return int(rare[0]) if len(rare) else len(pairs)
-
-
-def merges_of(tokens: Sequence[bytes]) -> list[tuple[int, int]]:
-    """The pair of earlier tokens (indices) that each token after the 256 bytes was merged from.
-
-    Most tokens can be cut into two known ones in one way only; the others are encoded with the earlier tokens.
-    """
-    rank_of = {token: rank for rank, token in enumerate(tokens)}
-    pairs = []
-    for rank in range(256, len(tokens)):
-        token = tokens[rank]
-        cuts = [
-            (left, right)
-            for i in range(1, len(token))
-            if (left := rank_of.get(token[:i], rank)) < rank and (right := rank_of.get(token[i:], rank)) < rank
-        ]
-        pairs.append(cuts[0] if len(cuts) == 1 else _last_two(token, rank, rank_of))
-    return pairs
-
-
-def _last_two(token: bytes, rank: int, rank_of: dict[bytes, int]) -> tuple[int, int]:
-    """The two parts that encoding `token` with the tokens before it ends in."""
-    parts = [token[i : i + 1] for i in range(len(token))]
-    while len(parts) > 2:
-        ranks = [rank_of.get(left + right, rank) for left, right in itertools.pairwise(parts)]
-        i = min(range(len(ranks)), key=ranks.__getitem__)
-        assert ranks[i] < rank, f"token {token!r} was not made by merging"
-        parts[i : i + 2] = [parts[i] + parts[i + 1]]
-    return rank_of[parts[0]], rank_of[parts[1]]
+    if min_frequency == 1 or surely_frequent(texts, tokens, trainer.encode, min_frequency):
+        return tokens
+    times_made = count_made(texts, tokens, merges_of(tokens), BytePairEngine(tokens, pattern, ()).encode_batch)
+    rare = np.flatnonzero(times_made < min_frequency)
+    return tokens[: 256 + int(rare[0])] if len(rare) else tokens
 
 
 class BytePairEngine:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from groundzero.errors import InputError
 from groundzero.reference.bpe import CONTROL_TOKENS, N_CONTROL
 from groundzero.tokenizer import file
-from groundzero.tokenizer.bpe import BytePairEngine, merges_of
+from groundzero.tokenizer.bpe import BytePairEngine
 from groundzero.tokenizer.characters import CharacterEngine
+from groundzero.tokenizer.merges import merges_of
 from groundzero.tokenizer.patterns import SplitPattern
 from groundzero.tokenizer.stream import StreamDecoder
 
