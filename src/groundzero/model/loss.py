@@ -9,7 +9,8 @@ still in cache; what remains is one half-precision matrix, from which both gradi
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,10 +43,70 @@ def linear_cross_entropy(
         targets_N: int64, -1 is ignored.
 
     Returns:
-        loss: float32 scalar, the mean over targets that are not -1.
+        loss: float32 scalar, the mean over targets that are not -1; 0 when there are none.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, vocab_size, softcap)  # type: ignore[no-untyped-call]
+    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, weight_VD, targets_N, vocab_size, softcap
+    )
     return loss
+
+
+class Scores(NamedTuple):
+    """Sums over the targets that are not -1."""
+
+    loss_sum: Tensor
+    """Float32, in nats."""
+    correct: Tensor
+    """How often the target had the largest logit."""
+    counted: Tensor
+    """How many targets there were."""
+
+
+def score_targets(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, *, vocab_size: int, softcap: float = 0.0
+) -> Scores:
+    """Loss and hits for evaluation; arguments as in `linear_cross_entropy`."""
+    counted_N = targets_N >= 0
+    loss_sum = torch.zeros((), device=hidden_ND.device)
+    correct = torch.zeros((), dtype=torch.int64, device=hidden_ND.device)
+    for chunk in _chunks(hidden_ND, weight_VD.to(hidden_ND.dtype), targets_N, vocab_size, softcap):
+        counted_C = counted_N[chunk.rows]
+        loss_sum += (chunk.loss_C * counted_C).sum()
+        correct += ((chunk.best_C == chunk.target_C1[:, 0]) & counted_C).sum()
+    return Scores(loss_sum, correct, counted_N.sum())
+
+
+class _Chunk(NamedTuple):
+    rows: slice
+    target_C1: Tensor
+    loss_C: Tensor
+    best_C: Tensor
+    prob_CV: Tensor
+    squashed_CV: Tensor | None
+
+
+def _chunks(
+    hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, vocab_size: int, softcap: float
+) -> Iterator[_Chunk]:
+    """Probabilities and losses of a few tokens at a time."""
+    n_token, n_vocab = len(hidden_ND), len(weight_VD)
+    limit = CHUNK_BYTES if hidden_ND.device.type == "cpu" else GPU_CHUNK_BYTES
+    step = max(1, min(n_token, limit // (4 * n_vocab)))
+    for start in range(0, n_token, step):
+        rows = slice(start, start + step)
+        target_C1 = targets_N[rows].clamp(min=0)[:, None]
+        logits_CV, squashed_CV = hidden_ND[rows] @ weight_VD.t(), None
+        if softcap:
+            squashed_CV = torch.tanh(logits_CV / softcap)
+            logits_CV = squashed_CV * softcap
+        if vocab_size < n_vocab:
+            logits_CV[:, vocab_size:] = float("-inf")
+        prob_CV = torch.softmax(logits_CV, dim=-1, dtype=torch.float32)
+        # ln Z from the largest logit and its probability: exact, and no second pass of exponentials.
+        top_C, best_C = logits_CV.max(dim=-1)
+        log_z_C = top_C.float() - prob_CV.gather(1, best_C[:, None])[:, 0].log()
+        loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].float()
+        yield _Chunk(rows, target_C1, loss_C, best_C, prob_CV, squashed_CV)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -56,35 +117,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, vocab_size: int, softcap: float
     ) -> Tensor:
         weight = weight_VD.to(hidden_ND.dtype)
-        n_token, n_vocab = len(hidden_ND), len(weight)
-        needs_grad = any(ctx.needs_input_grad[:2])
-        limit = CHUNK_BYTES if hidden_ND.device.type == "cpu" else GPU_CHUNK_BYTES
-        chunk = max(1, min(n_token, limit // (4 * n_vocab)))
         counted_N = targets_N >= 0
-        n_counted = counted_N.sum()
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-        grad_NV = torch.empty(n_token, n_vocab, dtype=hidden_ND.dtype, device=hidden_ND.device) if needs_grad else None
-        for start in range(0, n_token, chunk):
-            rows = slice(start, start + chunk)
-            target_C1 = targets_N[rows].clamp(min=0)[:, None]
-            counted_C = counted_N[rows]
-            logits_CV = hidden_ND[rows] @ weight.t()
-            if softcap:
-                squashed_CV = torch.tanh(logits_CV / softcap)
-                logits_CV = squashed_CV * softcap
-            if vocab_size < n_vocab:
-                logits_CV[:, vocab_size:] = float("-inf")
-            prob_CV = torch.softmax(logits_CV, dim=-1, dtype=torch.float32)
-            # ln Z from the largest logit and its probability: exact, and no second pass of exponentials.
-            top_C, at_C = logits_CV.max(dim=-1)
-            log_z_C = top_C.float() - prob_CV.gather(1, at_C[:, None])[:, 0].log()
-            loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].float()
-            total += (loss_C * counted_C).sum()
+        n_counted = counted_N.sum().clamp(min=1)
+        total = torch.zeros((), device=hidden_ND.device)
+        grad_NV = hidden_ND.new_empty(len(hidden_ND), len(weight)) if any(ctx.needs_input_grad[:2]) else None
+        for chunk in _chunks(hidden_ND, weight, targets_N, vocab_size, softcap):
+            counted_C = counted_N[chunk.rows]
+            total += (chunk.loss_C * counted_C).sum()
             if grad_NV is not None:
-                prob_CV.scatter_add_(1, target_C1, torch.full_like(target_C1, -1, dtype=prob_CV.dtype))
-                if softcap:
-                    prob_CV *= 1 - squashed_CV.square()
-                torch.mul(prob_CV, counted_C[:, None], out=grad_NV[rows])
+                minus_one_C1 = torch.full_like(chunk.target_C1, -1, dtype=chunk.prob_CV.dtype)
+                grad_CV = chunk.prob_CV.scatter_add_(1, chunk.target_C1, minus_one_C1)
+                if chunk.squashed_CV is not None:
+                    grad_CV *= 1 - chunk.squashed_CV.square()
+                torch.mul(grad_CV, counted_C[:, None], out=grad_NV[chunk.rows])
         if grad_NV is not None:
             ctx.save_for_backward(hidden_ND, weight, grad_NV, n_counted)
             ctx.weight_dtype = weight_VD.dtype

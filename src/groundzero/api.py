@@ -1,0 +1,191 @@
+"""The Python surface: a few lines for each job.
+
+import groundzero as gz
+
+run = gz.train(text="books/", preset="tiny", minutes=5)
+print(run.generate("Once upon a time", max_tokens=60, temperature=0.8))
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from groundzero.errors import UsageError
+from groundzero.generate import Engine, Request, SamplingConfig, load_engine
+from groundzero.model import GPT, GPTConfig
+from groundzero.model.presets import preset
+from groundzero.run import RunDirectory
+from groundzero.settings import merge
+from groundzero.tokenizer import Tokenizer
+from groundzero.train import Observer, RunConfig, TrainResult, resolve, train_run
+
+
+class Run:
+    """A trained run: its directory, and the model in it ready to write.
+
+    >>> run = Run("runs/books")
+    >>> run.generate("Once upon a time", max_tokens=60)
+    """
+
+    def __init__(self, path: Path | str, *, step: Literal["best", "latest"] | int = "best", device: str = "auto"):
+        self.directory = RunDirectory.open(path)
+        self._step, self._device = step, device
+        self.result: TrainResult | None = None
+        """How the training ended, for a run that `train` has just made."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved configuration of the training."""
+        return RunConfig.parse(self.directory.manifest()["config"])
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The generation engine, loaded when first used."""
+        return load_engine(self.directory, self._step, device=self._device)
+
+    @property
+    def model(self) -> GPT:
+        """The network."""
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back."""
+        return self.engine.tokenizer
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of `metrics.jsonl`."""
+        return list(self.directory.metrics)
+
+    def generate(self, prompt: str = "", **sampling: Any) -> str:
+        """Continue a prompt and return the continuation.
+
+        Args:
+            sampling: fields of `SamplingConfig`: max_tokens, temperature, top_k, top_p, seed, stop, ...
+
+        Raises:
+            UsageError: an option that does not exist or is out of range.
+        """
+        settings = SamplingConfig.from_options({**self.engine.defaults.model_dump(), **sampling})
+        return self.engine.run([Request(prompt, settings)])[0].text
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+
+def train(
+    text: Path | str | None = None,
+    *,
+    preset: str = "",
+    out: Path | str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    tokenizer: Literal["bpe", "char"] | None = None,
+    seed: int | None = None,
+    config: Path | str | RunConfig | Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    observer: Observer | None = None,
+) -> Run:
+    """Train a model on a file or folder of text and return its run.
+
+    Args:
+        text: a file, a folder, or `-` for standard input.
+        preset: a name from `gz info --presets`; the settings below are laid over it.
+        out: the run directory; a fresh one under `runs/` when not given.
+        minutes, steps, epochs: how long; one epoch when none is given.
+        config: a config file, a resolved `RunConfig`, or sections as a dictionary.
+        resume: go on with the run in `out`.
+        observer: receives progress.
+
+    Raises:
+        GroundzeroError: what is wrong with the input, the settings or the disk, with the remedy.
+    """
+    train_options = {"minutes": minutes, "steps": steps, "epochs": epochs, "seed": seed}
+    options: dict[str, Any] = {
+        "train": {name: value for name, value in train_options.items() if value is not None},
+        "data": {} if text is None else {"text": str(text)},
+        "tokenizer": {} if tokenizer is None else {"kind": tokenizer},
+    }
+    if isinstance(config, RunConfig):
+        resolved = config
+        if preset or any(options.values()):
+            raise UsageError("A resolved RunConfig leaves nothing to lay over it.", remedy="Give one or the other.")
+    elif isinstance(config, Mapping):
+        resolved = resolve(preset_name=preset, options=merge(config, options))
+    else:
+        resolved = resolve(preset_name=preset, config_file=Path(config) if config else None, options=options)
+    if resume and out is None:
+        raise UsageError("Which run is to be resumed?", remedy="Give out=.")
+    path = Path(out) if out is not None else fresh_run_path()
+    result = train_run(resolved, path, resume=resume, overwrite=overwrite, observer=observer)
+    run = Run(path)
+    run.result = result
+    return run
+
+
+def fresh_run_path(folder: Path = Path("runs"), name: str = "") -> Path:
+    """A run directory that does not exist yet: `runs/<name>`, or by date; numbered when taken."""
+    stem = name or datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M")
+    path, number = folder / stem, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}"
+    return path
+
+
+class Model(GPT):
+    """A GPT with `generate` on token ids, through the one engine."""
+
+    def generate(self, ids_BT: Tensor, max_tokens: int = 100, **sampling: Any) -> list[list[int]]:
+        """Continue each row of ids.
+
+        Args:
+            ids_BT: prompts, int64; a row may not be empty.
+            sampling: fields of `SamplingConfig`; the default is greedy.
+
+        Returns:
+            The new ids of each row.
+        """
+        settings = SamplingConfig.from_options(
+            {"temperature": 0.0, "ignore_eos": True, **sampling, "max_tokens": max_tokens}
+        )
+        engine = Engine(self, None, max_batch=max(1, len(ids_BT)))
+        requests = [Request(row, settings) for row in ids_BT.tolist()]
+        return [list(completion.ids) for completion in engine.run(requests)]
+
+
+def create_model(name: str | GPTConfig = "small", *, seed: int | None = None, **switches: Any) -> Model:
+    """A freshly initialised model from a preset's name or a config.
+
+    Args:
+        switches: any field of `GPTConfig`, laid over the preset: `create_model("tiny", family="llama")`.
+        seed: of the initial weights.
+
+    Raises:
+        ConfigError: no such preset, or switches that cannot work together.
+    """
+    if isinstance(name, GPTConfig):
+        config = name.replace(**switches) if switches else name
+    else:
+        config = GPTConfig.parse({**preset(name).model, **switches})
+    if seed is not None:
+        torch.manual_seed(seed)
+    return Model(config)
+
+
+__all__: Sequence[str] = ["Model", "Run", "create_model", "fresh_run_path", "train"]

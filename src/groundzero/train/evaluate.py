@@ -1,0 +1,76 @@
+"""How good the model is on text it has not seen: loss, perplexity, bits per byte and accuracy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+
+from groundzero.data import BatchLoader
+from groundzero.model.gpt import GPT
+from groundzero.model.loss import score_targets
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over the validation split, or over its first part where one was asked for."""
+
+    loss: float
+    """Mean of -ln p(token), in nats."""
+    perplexity: float
+    """exp(loss)."""
+    bits_per_byte: float | None
+    """Bits to encode one byte of the text: comparable across tokenizers. None where bytes are not known."""
+    accuracy: float
+    """Share of tokens that were the model's first choice."""
+    tokens: int
+    """Tokens predicted."""
+
+    def as_record(self) -> dict[str, float | int | None]:
+        """For `metrics.jsonl`, under the names of `gz train --json`."""
+        values = asdict(self)
+        return {f"val_{name}": values[name] for name in ("loss", "perplexity", "accuracy", "tokens")} | {
+            "val_bpb": self.bits_per_byte
+        }
+
+
+@torch.no_grad()
+def evaluate(
+    model: GPT, loader: BatchLoader, *, max_tokens: int = 0, batch_size: int = 0, isolate_documents: bool = False
+) -> Evaluation:
+    """Predict every token of the validation split (or of its first `max_tokens`) once, dropout off.
+
+    Windows stand side by side, so a token sees at most `context` before it: the figure that nanoGPT's setting gives.
+    """
+    was_training = model.training
+    model.eval()
+    loss_sum, correct, counted = 0.0, 0, 0
+    for batch in loader.validation_batches(max_tokens=max_tokens or None, batch_size=batch_size or None):
+        moved = batch.to(model.device)
+        isolate = isolate_documents and moved.has_borders
+        hidden_BTD = model.hidden(
+            moved.tokens_BT,
+            documents_BT=moved.documents_BT if isolate else None,
+            positions_BT=moved.positions_BT if isolate else None,
+        )
+        scored = score_targets(
+            hidden_BTD.flatten(0, 1),
+            model.head_weight,
+            moved.targets_BT.flatten(),
+            vocab_size=model.config.vocab_size,
+            softcap=model.config.logit_softcap,
+        )
+        loss_sum += float(scored.loss_sum)
+        correct += int(scored.correct)
+        counted += int(scored.counted)
+    model.train(was_training)
+    loss = loss_sum / max(1, counted)
+    n_byte = loader.validation_bytes(max_tokens=max_tokens or None)
+    return Evaluation(
+        loss=loss,
+        perplexity=math.exp(min(loss, 700.0)),
+        bits_per_byte=loss_sum / math.log(2) / n_byte if n_byte else None,
+        accuracy=correct / max(1, counted),
+        tokens=counted,
+    )
