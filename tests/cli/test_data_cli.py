@@ -100,6 +100,7 @@ def test_standard_input(capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     content = b'{"body": "one"}\n{"body": "two"}\n'
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
     words = ("-", "--out", tmp_path / "set", "--tokenizer", "char", "--format", "jsonl", "--text-field", "body")
+    words += ("--split", "document")
     prepared = as_json(capsys, "prepare", *words)
     assert prepared["train"]["documents"] == prepared["validation"]["documents"] == 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from groundzero.data import TokenDataset, prepare
+from groundzero.data import DataConfig, TokenDataset, prepare
 from groundzero.errors import FormatError, InputError
 from groundzero.run import write_sealed
 
@@ -138,7 +138,7 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path, tokenizer: Any) -> N
     tokenizer.token_bytes = lambda token: b""
     tokenizer.encode_batch = lambda texts: [np.array([2**16, 70, 71], dtype=np.uint32) for _ in texts]
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
-    dataset = prepare(tmp_path / "a.jsonl", tmp_path / "set", tokenizer)
+    dataset = prepare(tmp_path / "a.jsonl", tmp_path / "set", tokenizer, DataConfig(split="document"))
     assert dataset.train.read(0, 5).tolist() == [2, 2**16, 70, 71, 3]
 
 

@@ -124,7 +124,7 @@ def test_a_leak_into_the_tail(tmp_path: Path) -> None:
 
 
 def test_an_unequal_split(tmp_path: Path) -> None:
-    report = check(write_jsonl(tmp_path / "a.jsonl", [prose(1, 5000), prose(2, 10)]))
+    report = check(write_jsonl(tmp_path / "a.jsonl", [prose(1, 5000), prose(2, 10)]), split="document")
     assert "of the text instead of 10.0%" in only(report, "split").message
 
 

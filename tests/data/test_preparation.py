@@ -40,7 +40,7 @@ def test_every_document_comes_back_on_one_side(
     if len(set(real)) < 2:
         return
     source = write_jsonl(tmp_path / "a.jsonl", documents)
-    config = DataConfig(validation_fraction=0.3, shard_tokens=shard)
+    config = DataConfig(validation_fraction=0.3, shard_tokens=shard, split="document")
     dataset = prepare(source, tmp_path / "out", tokenizer, config, overwrite=True)
     train, validation = (documents_of(dataset, tokenizer, split) for split in ("train", "validation"))
     assert train
@@ -57,7 +57,7 @@ def test_every_document_comes_back_on_one_side(
 
 def test_documents_are_framed(tmp_path: Path, tokenizer: Any) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", ["one", "two"])
-    dataset = prepare(source, tmp_path / "out", tokenizer)
+    dataset = prepare(source, tmp_path / "out", tokenizer, DataConfig(split="document"))
     for stream in (dataset.train, dataset.validation):
         ids = stream.document(0)
         assert (ids[0], ids[-1]) == (tokenizer.bos_id, tokenizer.eos_id)
@@ -177,7 +177,8 @@ def test_what_separates_documents(
     separator: str, text: str, expected: list[str], tmp_path: Path, tokenizer: Any
 ) -> None:
     (tmp_path / "a.txt").write_text(text, encoding="utf-8", newline="")
-    dataset = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer, DataConfig(document_separator=separator))
+    config = DataConfig(document_separator=separator, split="document" if separator else "tail")
+    dataset = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer, config)
     both = [*documents_of(dataset, tokenizer, "train"), *documents_of(dataset, tokenizer, "validation")]
     assert sorted(both) == expected or "".join(both) == "".join(expected)
     assert len(both) == 2
@@ -186,7 +187,8 @@ def test_what_separates_documents(
 def test_separators_on_the_seams_of_blocks(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("groundzero.data.readers._BLOCK_BYTES", 3)
     (tmp_path / "a.txt").write_text("één<|sep|>twee<|sep|>三", encoding="utf-8")
-    dataset = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer, DataConfig(document_separator="<|sep|>"))
+    config = DataConfig(document_separator="<|sep|>", split="document")
+    dataset = prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer, config)
     both = documents_of(dataset, tokenizer, "train") + documents_of(dataset, tokenizer, "validation")
     assert sorted(both) == sorted(["één", "twee", "三"])
 
@@ -221,7 +223,7 @@ def test_encodings_can_be_found_out(tmp_path: Path, tokenizer: Any, monkeypatch:
     folder.mkdir()
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
         (folder / f"{encoding}.txt").write_bytes(f"naïve café in {encoding}".encode(encoding))
-    dataset = prepare(folder, tmp_path / "out", tokenizer, DataConfig(encoding="auto"))
+    dataset = prepare(folder, tmp_path / "out", tokenizer, DataConfig(encoding="auto", split="document"))
     both = documents_of(dataset, tokenizer, "train") + documents_of(dataset, tokenizer, "validation")
     assert sorted(both) == [f"naïve café in {encoding}" for encoding in ("cp1252", "utf-16", "utf-8", "utf-8-sig")]
 

@@ -29,7 +29,7 @@ class DataConfig(Settings):
     skip_bad: bool = False
     """Leave out unreadable files and broken .jsonl lines and report them, instead of stopping at the first."""
     split: Literal["auto", "document", "tail"] = "auto"
-    """document: whole documents are held back; tail: the end of every document is; auto: tail for a single document."""
+    """document: whole documents are held back; tail: the end of each; auto: by document where near the share."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Share held back for validation: of the documents, or of each document's characters for `tail`."""
     seed: int = 1337

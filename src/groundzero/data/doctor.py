@@ -155,13 +155,14 @@ class _Reading:
         """Take in one file, good or bad."""
         config, name = self.corpus.config, self.corpus.called(file)
         text_lines = config.format == "text" or (config.format == "auto" and not is_jsonl(file.path.name))
+        several = bool(config.document_separator) or not text_lines
         if problem := self.check.bytes_of(file.path, name, config.encoding, line_ends=text_lines):
             self.bad_files.append(problem)
             return
         at, ordinal, hash_ = 0, 1, DocumentHash(config.seed)
         try:
             for piece in self.corpus.pieces(file, self.broken_lines.append):
-                where = name if ordinal == 1 and piece.last and at == 0 else f"{name} document {ordinal}"
+                where = f"{file.name} document {ordinal}" if several else file.name
                 self._take(piece, at, where)
                 hash_.update(piece.text.encode("utf-8"))
                 at += len(piece.text)

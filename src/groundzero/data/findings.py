@@ -175,8 +175,8 @@ def of_size(tokens: int, parameters: int, *, estimated: bool) -> list[Finding]:
         f"{about}{tokens:,} training tokens for {parameters:,} parameters: {tokens / parameters:.2g} a parameter, and "
         f"{epochs:.3g} epochs to reach {TOKENS_PER_PARAMETER} a parameter."
     )
-    fitting = max(1, tokens * _GOOD_EPOCHS // TOKENS_PER_PARAMETER)
+    fitting = float(f"{max(1, tokens * _GOOD_EPOCHS / TOKENS_PER_PARAMETER):.2g}")
     if epochs <= _GOOD_EPOCHS:
         return [Finding("note", "size", message, "Nothing: repeating up to 4 times is nearly as good as new text.")]
-    remedy = f"More text, or a model of about {fitting:,} parameters; stop when validation loss rises."
+    remedy = f"More text, or a model of about {fitting:,.0f} parameters; stop when validation loss rises."
     return [Finding("warning" if epochs > _USEFUL_EPOCHS else "note", "size", message, remedy)]

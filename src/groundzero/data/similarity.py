@@ -5,7 +5,7 @@ Works on arrays of numbers: code points of text, or token ids.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,14 +56,16 @@ def resemblance(a: Hashes, b: Hashes) -> float:
 def near_pairs(sketches: Sequence[Hashes], threshold: float) -> list[tuple[int, int, float]]:
     """Pairs (earlier, later, resemblance) at or above the threshold.
 
-    A pair is looked at when it shares one of its 8 smallest hashes; of each text only the best pair with an earlier one
-    is kept, so a text that is copied a hundred times gives a hundred pairs, not five thousand.
+    A pair is looked at when it shares two of its 8 smallest hashes, which texts 80% alike hardly ever do not. Of each
+    text only the best pair with an earlier one is kept, so a text that is copied a hundred times gives a hundred pairs,
+    not five thousand.
     """
     buckets: dict[int, list[int]] = defaultdict(list)
     pairs = []
     for index, own in enumerate(sketches):
         keys = own[:_KEYS].tolist()
-        candidates = {other for key in keys for other in buckets[key]}
+        shared = Counter(other for key in keys for other in buckets[key])
+        candidates = [other for other, count in shared.items() if count >= min(2, len(keys))]
         scored = [(resemblance(sketches[other], own), -other) for other in candidates]
         best, other = max(scored, default=(0.0, 0))
         if best >= threshold:

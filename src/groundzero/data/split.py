@@ -3,6 +3,10 @@
 By document: a keyed hash of the document's text against a threshold. Where a document goes depends on nothing but its
 text and the seed, so adding documents moves none of the old ones, and exact duplicates never straddle the split.
 By tail: the end of each document's characters; for a single document with a tenth, this is nanoGPT's split.
+
+A folder of one book and a read-me is two documents, and splitting those by document would train on the read-me. So
+`auto` splits by document only where validation then gets between half and twice its share of the text; failing that,
+with the threshold moved to where it does (this one may move again when documents are added); failing that, by tail.
 """
 
 from __future__ import annotations
@@ -69,16 +73,40 @@ def plan_split(documents: Documents, config: DataConfig) -> SplitPlan:
             "Splitting by document needs two different documents, and there is one.",
             remedy="Use --split tail, or say what separates documents with --document-separator.",
         )
+    fraction = config.validation_fraction
     if config.split == "tail" or not distinct:
-        return _by_tail(documents, config.validation_fraction)
-    return _by_document(documents, config.validation_fraction)
+        return _by_tail(documents, fraction)
+    threshold = int(fraction * 2**64)
+    if config.split == "document" or _is_fair(documents, threshold, fraction):
+        return _by_document(documents, threshold)
+    fitted = _fitted_threshold(documents, fraction)
+    if _is_fair(documents, fitted, fraction):
+        return _by_document(documents, fitted)
+    return _by_tail(documents, fraction)
 
 
-def _by_document(documents: Documents, fraction: float) -> SplitPlan:
+def _by_document(documents: Documents, threshold: int) -> SplitPlan:
     # Clamped so that the lowest hash is below it and the highest is not: both sides get at least one document.
-    threshold = min(max(int(fraction * 2**64), min(documents.hashes) + 1), max(documents.hashes))
+    threshold = min(max(threshold, min(documents.hashes) + 1), max(documents.hashes))
     pairs = zip(documents.hashes, documents.characters, strict=True)
     return SplitPlan("document", array("Q", (0 if hash_ < threshold else size for hash_, size in pairs)))
+
+
+def _is_fair(documents: Documents, threshold: int, fraction: float) -> bool:
+    pairs = zip(documents.hashes, documents.characters, strict=True)
+    share = sum(size for hash_, size in pairs if hash_ < threshold) / sum(documents.characters)
+    return fraction / 2 <= share <= min(2 * fraction, (1 + fraction) / 2)
+
+
+def _fitted_threshold(documents: Documents, fraction: float) -> int:
+    """Just above the hash at which documents in the order of their hashes make up the share of the text."""
+    wanted = fraction * sum(documents.characters)
+    total = 0
+    for hash_, size in sorted(zip(documents.hashes, documents.characters, strict=True)):
+        if total and total + size / 2 > wanted:
+            return hash_
+        total += size
+    return max(documents.hashes)
 
 
 def _by_tail(documents: Documents, fraction: float) -> SplitPlan:
