@@ -48,7 +48,7 @@ def command(
     """
     if resume and out is None:
         raise UsageError("--resume needs the run to go on with.", remedy="Add --out RUN.")
-    given = {
+    given: dict[str, dict[str, Any]] = {
         "train": {
             "steps": steps,
             "epochs": epochs,
