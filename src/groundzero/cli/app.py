@@ -34,19 +34,65 @@ class Command:
     attribute: str
     """A Typer application (a group), or a function with Typer annotations (one command)."""
     help: str
+    example: str
+    """A line to copy, printed below the command's help where that has none."""
 
 
 COMMANDS = {
-    "quickstart": Command("Build & train", "groundzero.cli.quickstart", "command", "A model of your own in minutes."),
-    "train": Command("Build & train", "groundzero.cli.train", "command", "Train a model on text, or resume."),
-    "config": Command("Build & train", "groundzero.cli.config", "app", "Write, explain and check config files."),
-    "data": Command("Data", "groundzero.cli.data", "app", "Prepare, name and examine datasets."),
-    "tokenizer": Command("Data", "groundzero.cli.tokenizer", "app", "Train, use and inspect tokenizers."),
-    "generate": Command("Use", "groundzero.cli.generate", "command", "Write text with a trained model."),
-    "runs": Command("Inspect", "groundzero.cli.runs", "app", "List, compare, verify and diff runs."),
-    "hardware": Command("Inspect", "groundzero.cli.hardware", "command", "What this machine has, measured."),
-    "info": Command("Inspect", "groundzero.cli.info", "command", "This set-up, a preset or a run."),
-    "doctor": Command("Inspect", "groundzero.cli.doctor", "command", "Check the installation for trouble."),
+    "quickstart": Command(
+        "Build & train",
+        "groundzero.cli.quickstart",
+        "command",
+        "A model of your own in minutes.",
+        "gz quickstart --text book.txt",
+    ),
+    "train": Command(
+        "Build & train",
+        "groundzero.cli.train",
+        "command",
+        "Train a model on text, or resume.",
+        "gz train --text book.txt --preset tiny --out runs/book",
+    ),
+    "config": Command(
+        "Build & train",
+        "groundzero.cli.config",
+        "app",
+        "Write, explain and check config files.",
+        "gz config init train.toml --preset tiny",
+    ),
+    "data": Command(
+        "Data",
+        "groundzero.cli.data",
+        "app",
+        "Prepare, name and examine datasets.",
+        "gz data add books ~/books",
+    ),
+    "tokenizer": Command(
+        "Data",
+        "groundzero.cli.tokenizer",
+        "app",
+        "Train, use and inspect tokenizers.",
+        "gz tokenizer inspect runs/book/tokenizer.json --text book.txt",
+    ),
+    "generate": Command(
+        "Use",
+        "groundzero.cli.generate",
+        "command",
+        "Write text with a trained model.",
+        'gz generate --run runs/book --prompt "Once upon a time" --max-tokens 60 --temperature 0.8',
+    ),
+    "runs": Command(
+        "Inspect", "groundzero.cli.runs", "app", "List, compare, verify and diff runs.", "gz runs compare runs/a runs/b"
+    ),
+    "hardware": Command(
+        "Inspect", "groundzero.cli.hardware", "command", "What this machine has, measured.", "gz hardware"
+    ),
+    "info": Command(
+        "Inspect", "groundzero.cli.info", "command", "This set-up, a preset or a run.", "gz info --preset tiny"
+    ),
+    "doctor": Command(
+        "Inspect", "groundzero.cli.doctor", "command", "Check the installation for trouble.", "gz doctor"
+    ),
 }
 
 
@@ -98,7 +144,8 @@ def _invoke(name: str, words: list[str]) -> int:
     """Load the command, tidy the words into the spellings it knows, and run it."""
     from groundzero.cli.loading import canonical, load  # noqa: PLC0415 - brings in Typer, 50 ms
 
-    command = load(name, COMMANDS[name].module, COMMANDS[name].attribute)
+    entry = COMMANDS[name]
+    command = load(name, entry.module, entry.attribute, entry.example)
     if not words and hasattr(command, "commands") and not command.invoke_without_command:
         words = ["--help"]
     with command.make_context(f"gz {name}", canonical(command, words)) as context:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def command(
     preset: Annotated[str, typer.Option("--preset", help="Show this preset: shape, counts, recipe, defaults.")] = "",
+    presets: Annotated[bool, typer.Option("--presets", help="List the presets.")] = False,
     run: Annotated[Path | None, typer.Option("--run", help="Show this run directory.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """This set-up: versions, folders, hardware, presets. Or one preset, or one run.
+    """This set-up: versions, folders, hardware, presets. Or the presets, one of them, or a run.
 
     Examples:
 
@@ -33,8 +34,12 @@ def command(
     """
     from groundzero.cli.output import emit  # noqa: PLC0415
 
-    if preset and run is not None:
-        raise UsageError("--preset and --run cannot both be shown.", remedy="Give one of them.")
+    if bool(preset) + presets + (run is not None) > 1:
+        raise UsageError("Only one of --preset, --presets and --run can be shown.", remedy="Give one of them.")
+    if presets:
+        listed = _presets()
+        emit({"presets": listed}, as_json, lambda: _print_presets(listed))
+        return
     payload = _preset(preset) if preset else _run(run) if run is not None else _setup()
     emit(payload, as_json, lambda: _print(payload))
 
@@ -83,6 +88,24 @@ def _preset(name: str) -> dict[str, Any]:
     if chosen.grounded:
         payload["grounded"] = dict(chosen.grounded)
     return {**payload, "note": chosen.note}
+
+
+def _presets() -> list[dict[str, Any]]:
+    from groundzero.model.presets import PRESETS  # noqa: PLC0415
+
+    return [
+        {
+            "preset": each.name,
+            "origin": each.origin,
+            "family": each.config.family,
+            "parameters": each.true_parameters,
+            "stated": each.stated_parameters,
+            "n_layer": each.config.n_layer,
+            "d_model": each.config.d_model,
+            "context": each.config.context,
+        }
+        for each in PRESETS
+    ]
 
 
 def _run(path: Path) -> dict[str, Any]:
@@ -136,6 +159,13 @@ def _print(payload: dict[str, Any]) -> None:
     for key, group in payload.items():
         if isinstance(group, dict) and group:
             out.print(table((key, " "), [(name, _text(value)) for name, value in group.items()]))
+
+
+def _print_presets(listed: list[dict[str, Any]]) -> None:
+    from groundzero.cli.output import console, table  # noqa: PLC0415
+
+    rows = [[_text(value) for value in each.values()] for each in listed]
+    console().print(table(listed[0], rows, numbers="parameters, n_layer, d_model, context"))
 
 
 def _text(value: Any) -> str:

@@ -17,13 +17,16 @@ from rich.markup import escape
 SYNONYMS = {"--checkpoint": "--run", "--model": "--run", "--max-length": "--max-tokens", "--num-tokens": "--max-tokens"}
 
 
-def load(name: str, module: str, attribute: str) -> Any:
-    """The parser of a command: import its module and build it, from a Typer application or from a function."""
+def load(name: str, module: str, attribute: str, example: str) -> Any:
+    """The parser of a command: import its module and build it, from a Typer application or from a function. `example`
+    goes below its help, unless that has one of its own."""
     target = getattr(importlib.import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         target.command(name)(function)
     command = typer.main.get_command(target)
+    if "Example" not in (command.help or ""):
+        command.help = f"{command.help or ''}\n\nExample: {example}".strip()
     for part in _walk(command):
         part.rich_markup_mode = "rich"
         part.context_settings = {**part.context_settings, "help_option_names": ["-h", "--help"]}

@@ -65,8 +65,10 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[object]], *, title: st
     from rich.text import Text  # noqa: PLC0415
 
     right = {name.strip() for name in numbers.split(",") if name.strip()}
-    result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
+    names = list(columns)
+    headed = any(name.strip() for name in names)
+    result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=headed)
+    for name in names:
         result.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         result.add_row(*(cell if hasattr(cell, "__rich_console__") else Text(str(cell)) for cell in row))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # The rooms below are imported where they are used: `gz runs --help` is to answer at once.
 
-app = typer.Typer(add_completion=False, help="List, compare, verify and diff runs.\n\nExample: gz runs list runs")
+app = typer.Typer(add_completion=False, help="List, compare, verify and diff runs.")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BAD_INPUT = 3
@@ -144,12 +144,20 @@ def _print_list(folder: Path, summaries: list[Summary]) -> None:
         return
     sound = [summary for summary in summaries if not summary.problem]
     if sound:
-        rows = [[_cell(getattr(summary, key)) for key in _COLUMNS] for summary in sound]
+        rows = [
+            [*(_cell(getattr(each, key)) for key in _COLUMNS if key != "created"), _when(each.created)]
+            for each in sound
+        ]
         numbers = ",".join(title for key, title in _COLUMNS.items() if key not in ("run", "created"))
         console().print(table(_COLUMNS.values(), rows, numbers=numbers))
     for summary in summaries:
         if summary.problem:
             note(f"{summary.run}: {summary.problem}")
+
+
+def _when(created: str) -> str:
+    """To the minute: "2026-11-20 19:08"."""
+    return created[:16].replace("T", " ")
 
 
 def _cell(value: Any) -> str:
