@@ -15,6 +15,8 @@ from groundzero.generate.engine import Engine
 from groundzero.generate.request import Request
 
 GREEDY = SamplingConfig(temperature=0, max_tokens=20, ignore_eos=True)
+SAMPLED = SamplingConfig(temperature=1.2, top_k=20, top_p=0.9, min_p=0.01, seed=3, ignore_eos=True)
+PENALISED = SAMPLED.replace(repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=-0.2)
 PROMPTS = ["", "a", "the cat sat", "once upon a time, there was é 日", "the cat sat"]
 
 
@@ -90,7 +92,8 @@ def test_any_schedule_of_arrivals_and_cancellations_leaves_every_answer_as_it_is
     handles = []
     for wait, n_prompt, n_tokens in arrivals:
         prompt = [64 + (i * 7 + n_prompt) % 30 for i in range(n_prompt)]
-        handles.append(engine.submit(Request(prompt, GREEDY.replace(max_tokens=n_tokens))))
+        config = data.draw(st.sampled_from([GREEDY, SAMPLED, PENALISED])).replace(max_tokens=n_tokens)
+        handles.append(engine.submit(Request(prompt, config)))
         for _ in range(wait):
             engine.step()
         if data.draw(st.booleans()):

@@ -68,6 +68,8 @@ def command(
     """Write text with a trained model. The continuation goes to stdout after its prompt, all remarks to stderr."""
     from groundzero.generate.config import SamplingConfig  # noqa: PLC0415
 
+    if logprobs and not as_json:
+        raise UsageError("--logprobs needs --json.", remedy="Add --json, or leave --logprobs out.")
     _refuse_conflicts(prompt, prompt_file, num_samples, stream=stream, interactive=interactive, as_json=as_json)
     asked = {
         "max_tokens": max_tokens,
