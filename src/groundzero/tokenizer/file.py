@@ -125,7 +125,7 @@ def read(path: Path) -> Content:
         ) from None
     try:
         document = json.loads(data.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FormatError(f"{path} is truncated or damaged: it is not JSON.", remedy=_AGAIN) from None
     ours = _section(_section(document, "model"), "groundzero")
     if not ours:
