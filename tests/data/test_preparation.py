@@ -262,6 +262,17 @@ def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, tokenizer: Any) -> 
     assert len(again.train) == len(first.train)
 
 
+def test_two_processes_may_fill_the_cache_at_once(tmp_path: Path, tokenizer: Any) -> None:
+    (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        if stage == "encoding":
+            prepare_cached(tmp_path / "a.txt", tmp_path / "cache", tokenizer)
+
+    dataset = prepare_cached(tmp_path / "a.txt", tmp_path / "cache", tokenizer, progress=meanwhile)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [dataset.path.name]
+
+
 def test_progress_reaches_its_totals(tmp_path: Path, tokenizer: Any) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", ["one", "two", "three"])
     told: dict[str, tuple[int, int]] = {}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from groundzero.data import findings as say
 from groundzero.data.config import DataConfig
@@ -184,7 +185,7 @@ class _Reading:
         if at == 0 and index < _SKETCHED_DOCUMENTS and len(text) >= _SHORTEST_SKETCHED:
             self._sketches[index] = sketch(code_points(" ".join(text.lower().split())))
         hashes = window_hashes(code_points(text), _WINDOW_LOG2)
-        for place in np.flatnonzero(hashes % np.uint64(self._rate) == 0).tolist():
+        for place in np.flatnonzero(_is_sampled(hashes, self._rate)).tolist():
             if len(set(text[place : place + 2**_WINDOW_LOG2])) >= _DISTINCT:
                 self._window_hash.append(int(hashes[place]))
                 self._window_document.append(index)
@@ -239,7 +240,7 @@ def _stream_windows(stream: TokenStream, log2: int, rate: int) -> Hashes:
     parts = []
     for first in range(0, len(stream), 2**20):
         hashes = window_hashes(stream.read(first, min(first + 2**20 + 2**log2, len(stream))), log2)
-        parts.append(hashes[hashes % np.uint64(rate) == 0])
+        parts.append(hashes[_is_sampled(hashes, rate)])
     return np.concatenate(parts)
 
 
@@ -248,5 +249,11 @@ def _overlap(train: Hashes, validation: Hashes) -> tuple[int, int]:
     return int(np.isin(validation, train).sum()), len(validation)
 
 
+def _is_sampled(hashes: Hashes, rate: int) -> npt.NDArray[np.bool_]:
+    sampled: npt.NDArray[np.bool_] = (hashes & np.uint64(rate - 1)) == 0
+    return sampled
+
+
 def _rate(size: int) -> int:
-    return max(1, size // _WINDOWS)
+    """One window in so many, a power of two, is enough."""
+    return 1 << max(0, size // _WINDOWS).bit_length()

@@ -30,7 +30,7 @@ from groundzero.data.publish import published
 from groundzero.data.shards import SplitWriter
 from groundzero.data.sources import Corpus, SourceFile, open_corpus
 from groundzero.data.split import DocumentHash, Documents, SplitPlan, plan_split
-from groundzero.errors import FormatError, InputError
+from groundzero.errors import FormatError, InputError, StorageError
 
 # Text handed to the tokenizer in one call: enough for its threads, little beside the shard in memory.
 _BATCH_CHARACTERS = 2**22
@@ -97,12 +97,22 @@ def prepare_cached(
     with open_corpus(source, config or DataConfig()) as corpus:
         key = canonical_digest([SCHEMA_VERSION, corpus.fingerprint(), tokenizer.fingerprint, _content(corpus.config)])
         out = Path(cache) / f"tokens-{key[:24]}"
-        if out.exists():
+        found = _open_if_whole(out)
+        if found is None:
             try:
-                return TokenDataset.open(out)
-            except (FormatError, InputError):
-                pass  # made again just below, over the damaged one
-        return prepare_corpus(corpus, out, tokenizer, overwrite=True, progress=progress)
+                return prepare_corpus(corpus, out, tokenizer, overwrite=out.exists(), progress=progress)
+            except StorageError:
+                found = _open_if_whole(out)  # another process may have been faster
+                if found is None:
+                    raise
+        return found
+
+
+def _open_if_whole(path: Path) -> TokenDataset | None:
+    try:
+        return TokenDataset.open(path)
+    except (FormatError, InputError):
+        return None
 
 
 def prepare_corpus(
