@@ -14,7 +14,7 @@ import torch
 from groundzero.data import BatchLoader, TokenDataset
 from groundzero.data.preparation import prepare_corpus
 from groundzero.data.sources import open_corpus
-from groundzero.errors import ConfigError, UsageError
+from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.hardware import choose_device, choose_precision, peak_flops, peak_memory_bytes, should_compile
 from groundzero.model.gpt import GPT
@@ -151,6 +151,8 @@ def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> t
     if not config.data.text:
         raise ConfigError("There is nothing to train on.", remedy="Give --text FILE, a folder, or --dataset NAME.")
     with open_corpus(config.data.text, config.data) as corpus:
+        if not corpus.bytes:
+            raise InputError(f"{corpus.root} is empty.", remedy="Give a file or folder with text.")
         observer.message(f"training the {config.tokenizer.kind} tokenizer on {corpus.bytes / 1e6:.1f} MB")
         tokenizer = train_tokenizer(corpus, config.tokenizer)
         tokenizer.save(run.tokenizer_path)

@@ -1,0 +1,153 @@
+"""`gz quickstart`: a run that needs nothing else, samples honestly measured, every refusal a line and a code."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from groundzero.cli import quickstart
+from groundzero.cli.app import main
+from groundzero.cli.quickstart import curve, punctuation_share, word_share
+
+KEYS = {
+    "run", "steps", "tokens", "parameters", "train_loss", "val_loss", "val_bpb", "seconds", "tokens_per_second",
+    "samples", "samples_file", "loss_plot", "word_share", "punctuation_share", "finished_share",
+}  # fmt: skip
+
+TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 200
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe of seconds; given steps win over the minutes, so that no clock decides."""
+    recipe = {
+        "model": {"d_model": 32, "n_layer": 1, "n_head": 2, "context": 32},
+        "tokenizer": {"vocab_size": 512},
+        "train": {"batch_size": 4, "steps": 4, "evaluate_tokens": 256, "sample_tokens": 0, "device": "cpu"},
+    }
+    monkeypatch.setattr(quickstart, "RECIPE", recipe)
+    monkeypatch.setattr(quickstart, "SAMPLE_TOKENS", 8)
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
+    assert main(["quickstart", *words, "--json"]) == code
+    [line] = capsys.readouterr().out.splitlines()
+    result = json.loads(line)
+    assert isinstance(result, dict)
+    return result
+
+
+def test_the_embedded_facts_make_a_run_that_needs_nothing_else(capsys, tmp_path):
+    result = run_json(capsys, "--out", str(tmp_path / "run"))
+    assert set(result) == KEYS
+    assert result["steps"] == 4
+    assert len(result["samples"]) == 20
+    for name in ("manifest.json", "tokenizer.json", "metrics.jsonl", "samples.txt", "loss.png", "corpus.txt"):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert main(["generate", "--run", result["run"], "--max-tokens", "3", "--seed", "1", "--device", "cpu"]) == 0
+
+
+def test_a_file_of_ones_own_and_the_same_seed_twice(capsys, tmp_path):
+    source = tmp_path / "book.txt"
+    source.write_text(TEXT, encoding="utf-8")
+    first = run_json(capsys, "--text", str(source), "--out", str(tmp_path / "one"), "--seed", "7")
+    again = run_json(capsys, "--text", str(source), "--out", str(tmp_path / "two"), "--seed", "7")
+    other = run_json(capsys, "--text", str(source), "--out", str(tmp_path / "three"), "--seed", "8")
+    assert first["samples"] == again["samples"] != other["samples"]
+    assert not (tmp_path / "one" / "corpus.txt").exists()
+
+
+def test_standard_input_is_kept_in_the_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode()), encoding="utf-8"))
+    run_json(capsys, "--text", "-", "--out", str(tmp_path / "run"))
+    assert (tmp_path / "run" / "corpus.txt").read_text(encoding="utf-8") == TEXT
+
+
+def test_for_people_the_result_goes_to_stdout_and_the_progress_to_stderr(capsys, tmp_path):
+    source = tmp_path / "book.txt"
+    source.write_text(TEXT, encoding="utf-8")
+    assert main(["quickstart", "--text", str(source), "--out", str(tmp_path / "run")]) == 0
+    out, err = capsys.readouterr()
+    for promised in ("loss (nats per token)", "words of the text", "end in punctuation", "gz generate --run", "next"):
+        assert promised in out
+    assert "training" in err
+    assert "\x1b" not in out + err
+
+
+def test_a_fresh_name_under_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(TEXT, encoding="utf-8")
+    assert run_json(capsys, "--text", "book.txt")["run"] == str(Path("runs/quickstart"))
+    assert run_json(capsys, "--text", "book.txt")["run"] == str(Path("runs/quickstart-2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (["--minutes", "0"], 2, "--minutes"),
+        (["--minutes", "-3"], 2, "--minutes"),
+        (["--minutes", "nan"], 2, "--minutes"),
+        (["--seed", "-1"], 2, "--seed"),
+        (["--text", "missing.txt"], 3, "missing.txt"),
+        (["--text", "empty.txt"], 3, "empty.txt"),
+        (["--text", "short.txt"], 3, ""),
+        (["--text", "binary.txt"], 3, "binary.txt"),
+        (["--out", "book.txt"], 3, "book.txt"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(capsys, tmp_path, monkeypatch, words, code, named):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text(TEXT, encoding="utf-8")
+    Path("empty.txt").write_text("", encoding="utf-8")
+    Path("short.txt").write_text("Too short.", encoding="utf-8")
+    Path("binary.txt").write_bytes(bytes(range(256)) * 20)
+    error = run_json(capsys, *words, code=code)["error"]
+    assert named in error["message"]
+    assert error["remedy"]
+    assert "\n" not in error["message"]
+
+
+def test_a_run_in_the_way_is_left_alone(capsys, tmp_path):
+    source = tmp_path / "book.txt"
+    source.write_text(TEXT, encoding="utf-8")
+    run_json(capsys, "--text", str(source), "--out", str(tmp_path / "run"))
+    before = (tmp_path / "run" / "manifest.json").read_bytes()
+    for words in (["--text", str(source)], []):
+        assert "already" in run_json(capsys, *words, "--out", str(tmp_path / "run"), code=2)["error"]["message"]
+    assert (tmp_path / "run" / "manifest.json").read_bytes() == before
+
+
+def test_shares_count_what_they_say() -> None:
+    assert word_share(["The cat.", "A Dog!"], {"the", "cat", "a"}) == 0.75
+    assert word_share(["...", ""], {"the"}) == 0.0
+    assert word_share(["It’s N'Djamena in 1879."], {"it’s", "n'djamena", "in", "1879"}) == 1.0
+    assert punctuation_share(["Yes.", "No", "Why? \n", "He said: “Go!”"]) == 0.75
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.floats(0, 20)), min_size=1, max_size=300),
+    st.integers(8, 80),
+    st.integers(1, 20),
+)
+def test_a_curve_has_its_size_and_begins_with_its_ends(points, width, height):
+    lines = curve(sorted(points), width=width, height=height)
+    assert len(lines) == height + 2
+    assert all(len(line) <= 8 + width + 10 for line in lines)
+    assert sum(line.count("•") for line in lines) >= 1
+
+
+def test_a_falling_loss_falls_on_the_screen() -> None:
+    lines = curve([(step, 10 - step / 10) for step in range(101)], width=10, height=5)
+    at = [
+        next(row for row, line in enumerate(lines) if len(line) > 8 + column and line[8 + column] == "•")
+        for column in range(10)
+    ]
+    assert at == sorted(at)
+    assert curve([]) == []
