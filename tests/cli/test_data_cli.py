@@ -141,6 +141,9 @@ def test_what_was_left_out_is_said(capsys: pytest.CaptureFixture[str], tmp_path:
         (("doctor", "BOOK", "--model-size", "huge"), 3, "config", "huge"),
         (("doctor", "BOOK", "--model-size", "-5"), 2, "usage", "-5"),
         (("doctor", "BOOK", "--tokenizer", "nowhere.json"), 3, "input", "nowhere.json"),
+        (("download", "http://example.org/a.txt"), 2, "usage", "https"),
+        (("download", "shakespeare", "--name", "Not A Name"), 2, "usage", "cannot name"),
+        (("download", "shakespeare", "--out", "BOOK"), 3, "storage", "already exists"),
         (("fetch",), 2, "usage", "fetch"),
     ],
 )  # fmt: skip
@@ -162,6 +165,19 @@ def test_errors(
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "x").exists()
+
+
+def test_download(
+    capsys: pytest.CaptureFixture[str], book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("groundzero.data.download._open", lambda url: io.BytesIO(book.read_bytes()))
+    words = ("download", "https://example.org/b.txt", "--out", tmp_path / "b.txt", "--name", "fetched")
+    got = as_json(capsys, *words)
+    assert got["bytes"] == len(book.read_bytes())
+    assert as_json(capsys, "info", "fetched")["bytes"] == got["bytes"]
+    code, out, _ = gz(capsys, *words, "--overwrite")
+    assert code == 0
+    assert got["sha256"] in out
 
 
 def test_doctor_exits_0_with_its_findings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -94,6 +94,33 @@ def prepare(
 
 
 @app.command()
+def download(
+    what: Annotated[str, typer.Argument(help="An https address, or shakespeare.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; by default named as at its source.")
+    ] = None,
+    sha256: Annotated[str, typer.Option("--sha256", help="What the file must hash to.")] = "",
+    max_bytes: Annotated[int, typer.Option("--max-bytes", help="Stop beyond this size.")] = 2**32,
+    name: Annotated[str, typer.Option("--name", help="Also give the file this name, as `gz data add` does.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch one file of text over https. What it claims to be is for you to judge; its hash is printed."""
+    from groundzero.cli.output import emit, human_bytes, progress  # noqa: PLC0415
+    from groundzero.data.download import download as fetch  # noqa: PLC0415
+    from groundzero.data.registry import Registry, check_name  # noqa: PLC0415
+
+    if name:
+        check_name(name)
+    with progress("Downloading", total=None, unit="bytes") as bar:
+        got = fetch(what, out, sha256=sha256, max_bytes=max_bytes, overwrite=overwrite, progress=bar.update)
+    if name:
+        Registry().add(name, got.path, overwrite=overwrite)
+    payload = {"path": str(got.path), "bytes": got.bytes, "sha256": got.sha256} | ({"name": name} if name else {})
+    emit(payload, as_json, lambda: print(f"{got.path}: {human_bytes(got.bytes)}, SHA-256 {got.sha256}"))
+
+
+@app.command()
 def add(
     name: Name,
     path: Annotated[Path, typer.Argument(help="A text file, a folder of text, or a prepared dataset.")],
