@@ -31,6 +31,8 @@ def test_text_and_tokens_are_told_apart(registry: Registry, book: Path, tmp_path
     assert [(entry.name, entry.kind) for entry in registry.entries()] == [("book", "text"), ("tokens", "tokens")]
     assert registry.resolve("book") == book.resolve()
     assert registry.resolve(str(book)) == book
+    for reference, kind in (("book", "text"), (book, "text"), ("tokens", "tokens"), (tmp_path / "set", "tokens")):
+        assert registry.locate(str(reference)).kind == kind
 
 
 def test_removing_a_name_leaves_the_data(registry: Registry, book: Path) -> None:

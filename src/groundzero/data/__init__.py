@@ -5,7 +5,8 @@
     preparation.py, shards.py  pieces -> tokenizer -> shards, published in one rename
     manifest.py, dataset.py    what lies on disk, and reading it back through memory maps
     order.py, loader.py        the batch of a step, as a pure function of the step
-    registry.py, doctor.py     named datasets; what is wrong with a corpus
+    registry.py, download.py   named datasets; one file over https
+    doctor.py, findings.py     what is wrong with a corpus (textcheck.py, similarity.py: how it is found)
 
 Only the loader needs PyTorch; it is brought in when first used.
 """

@@ -71,7 +71,7 @@ class Registry:
             raise UsageError(
                 f"A dataset named {name!r} exists.", remedy=f"Remove it with `gz data remove {name}`, or --overwrite."
             )
-        entry = Entry(name, target.resolve(), "tokens" if (target / MANIFEST).is_file() else "text")
+        entry = Entry(name, target.resolve(), _kind(target))
         if entry.kind == "tokens":
             TokenDataset.open(entry.path)
         with storage_errors(f"name the dataset {name!r} in {self._folder}"):
@@ -143,14 +143,14 @@ class Registry:
         name = self._default_name()
         return self.find(name) if name else None
 
-    def resolve(self, reference: str) -> Path:
-        """A path as it is, a name as the path behind it; what a `--dataset` option means.
+    def locate(self, reference: str) -> Entry:
+        """What a path or a name stands for, and whether that is text or a prepared dataset.
 
         Raises:
-            InputError: it is neither.
+            InputError: it is neither, or the name's data are gone.
         """
         if Path(reference).exists():
-            return Path(reference)
+            return Entry("", Path(reference), _kind(Path(reference)))
         if not _NAME.fullmatch(reference):
             raise InputError(f"No dataset at {reference}.", remedy="Give a folder, or a name from `gz data list`.")
         entry = self.find(reference)
@@ -159,7 +159,11 @@ class Registry:
                 f"The dataset {reference!r} was at {entry.path}, where nothing is any more.",
                 remedy=f"Put it back, or `gz data remove {reference}` and add it again.",
             )
-        return entry.path
+        return entry
+
+    def resolve(self, reference: str) -> Path:
+        """The path of `locate`."""
+        return self.locate(reference).path
 
     def _default_name(self) -> str | None:
         file = self._home / _DEFAULT
@@ -170,6 +174,10 @@ class Registry:
     def _file(self, name: str) -> Path:
         check_name(name)
         return self._folder / f"{name}.json"
+
+
+def _kind(path: Path) -> Literal["text", "tokens"]:
+    return "tokens" if (path / MANIFEST).is_file() else "text"
 
 
 def check_name(name: str) -> None:
