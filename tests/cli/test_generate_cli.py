@@ -130,6 +130,12 @@ def test_a_long_prompt_and_a_long_answer_are_warned_of(capsys, run):
     assert (payload["truncated_prompt_tokens"], payload["context_slides"]) == (16, 3)
 
 
+def test_characters_the_model_never_saw_are_warned_of(capsys, run):
+    _, err = generate(capsys, run, "--prompt", "the Ж cat Q Ж")
+    assert "the model never saw 'Q' 'Ж'" in err
+    assert "never saw" not in generate(capsys, run, "--prompt", "the cat")[1]
+
+
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Ctrl-C in the middle of a step, once."""
     real, count = Engine.step, iter(range(1000))
@@ -192,6 +198,15 @@ def test_ctrl_c_in_the_prompt_loop_stops_the_answer_and_twice_leaves(capsys, run
     interrupt_after(monkeypatch, 3)
     generate(capsys, run, "--interactive")
     assert lines.asked == 2
+
+
+def test_a_terminal_gets_no_control_sequences_and_a_pipe_gets_every_byte(capsys, run, tmp_path, monkeypatch):
+    (tmp_path / "prompt").write_bytes(b"a\x1b[31mb\tc\x9b\n\n".replace(b"\x9b", "\x9b".encode()))
+    words = ("--prompt-file", str(tmp_path / "prompt"), "--max-tokens", "0")
+    assert generate(capsys, run, *words)[0] == "a\x1b[31mb\tc\x9b\n\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for mode in ((), ("--stream",)):
+        assert generate(capsys, run, *words, *mode)[0] == "a\ufffd[31mb\tc\ufffd\n\n"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -95,8 +96,9 @@ def command(
     engine = load_engine(run, step, device=device, dtype=dtype, warn=note)
     sampling = engine.defaults.replace(**asked)
     if interactive:
-        _prompt_loop(engine, sampling)
+        _prompt_loop(engine, sampling, echo=echo)
         return
+    _warn_of_unknown(engine, text)
     requests = _samples(text, sampling, num_samples)
     if as_json:
         completions, interrupted = _complete(engine, requests)
@@ -105,7 +107,8 @@ def command(
         completions, interrupted = _stream(engine, requests, text if echo else "")
     else:
         completions, interrupted = _complete(engine, requests)
-        print(f"\n{_BETWEEN_SAMPLES}\n".join((text if echo else "") + completion.text for completion in completions))
+        before = text if echo else ""
+        print(f"\n{_BETWEEN_SAMPLES}\n".join(_shown(before + completion.text) for completion in completions))
     _remark(engine, completions, quiet=as_json)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -154,6 +157,13 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
     return text.replace("\r\n", "\n").removesuffix("\n")
 
 
+def _warn_of_unknown(engine: Engine, text: str) -> None:
+    """A character tokenizer reads what its training text had not as <UNK>; the person should know."""
+    if engine.tokenizer.unk_id in engine.tokenizer.encode(text):
+        unknown = sorted({char for char in text if engine.tokenizer.unk_id in engine.tokenizer.encode(char)})
+        note(f"Warning: the model never saw {' '.join(map(repr, unknown[:10]))}; it reads <UNK> in their place.")
+
+
 def _samples(text: str, sampling: SamplingConfig, count: int) -> list[Request]:
     """One request for each sample; with a seed, each has the next one, so that any of them can be replayed alone."""
     from groundzero.generate.config import MAX_SEED  # noqa: PLC0415
@@ -175,7 +185,7 @@ def _stream(engine: Engine, requests: Sequence[Request], before: str) -> tuple[l
     completions: list[Completion] = []
     interrupted = False
     for number, request in enumerate(requests):
-        print((f"{_BETWEEN_SAMPLES}\n" if number else "") + before, end="", flush=True)
+        print((f"{_BETWEEN_SAMPLES}\n" if number else "") + _shown(before), end="", flush=True)
         handle = engine.submit(request)
         handle.events = deque()
         interrupted = _run(engine, [handle], partial(_print_pieces, handle.events))
@@ -203,7 +213,14 @@ def _run(engine: Engine, handles: Sequence[Handle], after_step: Callable[[], obj
 
 def _print_pieces(events: deque[Event]) -> None:
     while events:
-        print(events.popleft().text, end="", flush=True)
+        print(_shown(events.popleft().text), end="", flush=True)
+
+
+def _shown(text: str) -> str:
+    """Text for a terminal, whose control sequences a model must not be able to speak; untouched for a file or pipe."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(char if char in "\n\t" or unicodedata.category(char) != "Cc" else "\ufffd" for char in text)
 
 
 def _payload(engine: Engine, prompt: str, completions: Sequence[Completion]) -> dict[str, Any]:
@@ -264,7 +281,7 @@ def _remark(engine: Engine, completions: Sequence[Completion], *, quiet: bool = 
             )
 
 
-def _prompt_loop(engine: Engine, sampling: SamplingConfig) -> None:
+def _prompt_loop(engine: Engine, sampling: SamplingConfig, *, echo: bool) -> None:
     """Ask, answer, ask again. Ctrl-C stops an answer; twice at the prompt, or Ctrl-D, leaves."""
     ask = _asker()
     asked_to_leave = False
@@ -281,7 +298,8 @@ def _prompt_loop(engine: Engine, sampling: SamplingConfig) -> None:
             continue
         asked_to_leave = False
         if text:
-            completions, asked_to_leave = _stream(engine, _samples(text, sampling, 1), text)
+            _warn_of_unknown(engine, text)
+            completions, asked_to_leave = _stream(engine, _samples(text, sampling, 1), text if echo else "")
             _remark(engine, completions)
 
 
