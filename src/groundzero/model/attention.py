@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from groundzero.model.cache import CacheRows
 from groundzero.model.config import GPTConfig
-from groundzero.model.layers import Linear, rotate
+from groundzero.model.fused import rms_norm, rotate
+from groundzero.model.layers import Linear, linear_together
 
 EXPLICIT_UP_TO = 1024
 """Longest sequence for which the explicit path is worth its B*H*T*S weights on a CPU."""
@@ -134,19 +135,27 @@ class Attention(nn.Module):
         """
         batch, n_query, _ = x_BTD.shape
         head_dim = self.config.head_dim
-        q_BTHE = self.query(x_BTD).view(batch, n_query, -1, head_dim)
-        k_BTKE = self.key(x_BTD).view(batch, n_query, -1, head_dim)
-        v_BTKE = self.value(x_BTD).view(batch, n_query, -1, head_dim)
+        parts = linear_together((self.query, self.key, self.value), x_BTD)
+        q_BHTE, k_BKSE, v_BKSE = (
+            part.view(batch, n_query, -1, head_dim).transpose(1, 2).contiguous() for part in parts
+        )
         if self.config.qk_norm:
-            q_BTHE = _unit_rms(q_BTHE, self.query_norm, self.config.norm_eps)
-            k_BTKE = _unit_rms(k_BTKE, self.key_norm, self.config.norm_eps)
+            q_BHTE = rms_norm(q_BHTE, self.query_norm, self.config.norm_eps)
+            k_BKSE = rms_norm(k_BKSE, self.key_norm, self.config.norm_eps)
         if turn is not None:
-            q_BTHE, k_BTKE = rotate(q_BTHE, *turn), rotate(k_BTKE, *turn)
-        q_BHTE, k_BKSE, v_BKSE = (x.transpose(1, 2) for x in (q_BTHE, k_BTKE, v_BTKE))
+            q_BHTE, k_BKSE = self._turn(q_BHTE, turn), self._turn(k_BKSE, turn)
         if cache is not None:
             k_BKSE, v_BKSE = cache.append(self.layer, k_BKSE, v_BKSE)
         out_BHTE = self._mix(q_BHTE, k_BKSE, v_BKSE, mask, weights_out)
         return self.out(out_BHTE.transpose(1, 2).reshape(batch, n_query, -1))  # type: ignore[no-any-return]
+
+    def _turn(self, x_BHTE: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """Rotate the first R units of each head."""
+        rotary_dim = self.config.rotary_dim
+        if rotary_dim == x_BHTE.shape[-1]:
+            return rotate(x_BHTE, *turn)
+        turned, rest = torch.split(x_BHTE, (rotary_dim, x_BHTE.shape[-1] - rotary_dim), dim=-1)
+        return torch.cat((rotate(turned, *turn), rest), dim=-1)
 
     def _mix(
         self, q_BHTE: Tensor, k_BKSE: Tensor, v_BKSE: Tensor, mask: Mask | None, weights_out: list[Tensor] | None
@@ -164,8 +173,3 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(
             q_BHTE, k_BKSE, v_BKSE, None if causal else bias, dropout, is_causal=causal, enable_gqa=grouped
         )
-
-
-def _unit_rms(x_BTHE: Tensor, scale_E: Tensor | None, eps: float) -> Tensor:
-    weight = None if scale_E is None else scale_E.to(x_BTHE.dtype)
-    return F.rms_norm(x_BTHE, (x_BTHE.shape[-1],), weight, eps)

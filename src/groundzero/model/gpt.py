@@ -21,6 +21,7 @@ from groundzero.errors import InputError
 from groundzero.model.attention import Attention, Mask, make_mask
 from groundzero.model.cache import CacheRows, KVCache
 from groundzero.model.config import GPTConfig
+from groundzero.model.fused import rms_norm
 from groundzero.model.layers import FeedForward, Linear, Rotary, make_norm, sinusoids
 from groundzero.model.loss import cross_entropy, linear_cross_entropy, soft_cap
 
@@ -239,7 +240,7 @@ class GPT(nn.Module):
         turn = None
         if config.position == "rotary":
             cos, sin = self.rotary.at(places, longest, dtype)
-            turn = cos.unsqueeze(-2), sin.unsqueeze(-2)
+            turn = (cos, sin) if isinstance(places, slice) else (cos[:, None], sin[:, None])
         else:
             table_TD = self.position.weight if config.position == "learned" else self.get_buffer("position_TD")
             if isinstance(places, slice) and longest > config.context:
@@ -249,7 +250,7 @@ class GPT(nn.Module):
                 )
             x_BTD = x_BTD + table_TD[places].to(dtype)
         if config.norm_embeddings:
-            x_BTD = F.rms_norm(x_BTD, (config.d_model,), None, config.norm_eps)
+            x_BTD = rms_norm(x_BTD, None, config.norm_eps)
         if config.dropout and self.training:
             x_BTD = F.dropout(x_BTD, config.dropout)
         return x_BTD, turn
