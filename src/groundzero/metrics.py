@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,13 @@ class MetricLog:
 
     def truncate_after(self, step: int) -> None:
         """Drop records of later steps, so that a resumed run does not log a step twice."""
-        kept = [record for record in self if record.get("step", 0) <= step]
+        self.retain(lambda record: record.get("step", 0) <= step)
+
+    def retain(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop the records for which `keep` is false."""
+        if not self.path.exists():
+            return
+        kept = [record for record in self if keep(record)]
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept), encoding="utf-8")
         temporary.replace(self.path)

@@ -41,13 +41,15 @@ class Progress:
     """Lowest validation loss so far, in nats."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """State of the float16 gradient scaler; empty without one."""
+    pending_losses: list[float] = field(default_factory=list)
+    """Losses of the steps since the last metric record, whose mean the next record will be."""
 
 
 def save_training(folder: Path, model: GPT, optimizers: Optimizers, progress: Progress) -> None:
     """Write weights and training state into an empty folder."""
     save_weights(model, folder)
     tensors = {f"optimizer/{key}": value.cpu() for key, value in optimizers.state_tensors().items()}
-    tensors |= {f"random/{name}": state for name, state in _random_states(model.device).items()}
+    tensors |= {f"random/{name}": state for name, state in random_states(model.device).items()}
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / _TENSORS)
     (folder / _STATE).write_text(json.dumps(asdict(progress), indent=1), encoding="utf-8")
 
@@ -68,18 +70,24 @@ def load_training(folder: Path, model: GPT, optimizers: Optimizers) -> Progress:
     optimizers.load_state_tensors({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     if "random/cpu" not in tensors:
         raise FormatError(f"{folder / _TENSORS} holds no random state.", remedy=_REMEDY)
-    torch.set_rng_state(tensors["random/cpu"])
-    device = model.device.type
-    if device != "cpu" and f"random/{device}" in tensors:
-        torch.get_device_module(device).set_rng_state(tensors[f"random/{device}"])
+    prefix = "random/"
+    set_random_states({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, model.device)
     return progress
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """State of the random generators that a training on `device` draws from, by kind of device."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device.type).get_rng_state()
+        states[device.type] = torch.get_device_module(device.type).get_rng_state(device)
     return states
+
+
+def set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
+    """Put the generators back to what `random_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device.type).set_rng_state(states[device.type], device)
 
 
 _REMEDY = "Resume from another checkpoint; `gz runs verify RUN` lists the sound ones."

@@ -19,6 +19,7 @@ from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.hardware import choose_device, choose_precision, peak_flops, peak_memory_bytes, should_compile
 from groundzero.model.gpt import GPT
 from groundzero.run import RunDirectory, sha256_of
+from groundzero.run.files import storage_errors
 from groundzero.tokenizer import Tokenizer, train_tokenizer
 from groundzero.train.config import RunConfig
 from groundzero.train.observer import Observer
@@ -107,17 +108,15 @@ def train_run(
     steps = config.train.steps or _steps_for(config, loader, trainer, observer)
     config = config.replace(train={**config.train.model_dump(), "steps": steps})
     if resume:
-        found = run.checkpoint("latest")
-        assert found.checkpoint is not None
-        for line in found.skipped:
-            observer.message(f"passed over a damaged checkpoint: {line}")
-        trainer.restore(found.checkpoint.path)
-        observer.message(f"resuming at step {trainer.progress.step} of {steps}")
+        _restore(trainer, run, steps, observer)
+        if run.manifest()["config"]["train"]["steps"] != steps:
+            run.write_manifest(config=json.loads(config.model_dump_json()))
     else:
         _write_manifest(run, config, tokenizer, dataset, {"device": device.name, "precision": precision.name})
     trainer.forward = _forward(model, config, trainer, device, steps - trainer.progress.step, observer)
     outcome = trainer.fit(steps)
-    plot_loss(run.metrics, run.path / "loss.png")
+    with storage_errors(f"write {run.path / 'loss.png'}"):
+        plot_loss(run.metrics, run.path / "loss.png")
     return _result(run, model, outcome)
 
 
@@ -138,6 +137,20 @@ def _stored_config(run: RunDirectory, wanted: RunConfig) -> RunConfig:
     if steps > stored.train.steps:
         stored = stored.replace(train={**stored.train.model_dump(), "steps": steps})
     return stored
+
+
+def _restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer) -> None:
+    """Go back to the newest sound checkpoint; to the first step where the training ended before saving one."""
+    if not run.checkpoints.steps():
+        run.metrics.retain(lambda record: False)
+        observer.message(f"nothing was saved yet: starting at step 0 of {steps}")
+        return
+    found = run.checkpoint("latest")
+    assert found.checkpoint is not None
+    for line in found.skipped:
+        observer.message(f"passed over a damaged checkpoint: {line}")
+    trainer.restore(found.checkpoint.path)
+    observer.message(f"resuming at step {trainer.progress.step} of {steps}")
 
 
 def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> tuple[Tokenizer, TokenDataset]:

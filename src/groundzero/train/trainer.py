@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from groundzero.hardware import peak_memory_bytes
 from groundzero.model.gpt import GPT
 from groundzero.model.size import flops_per_token
 from groundzero.run import RunDirectory
-from groundzero.train.checkpoint import Progress, load_training, save_training
+from groundzero.run.files import storage_errors
+from groundzero.train.checkpoint import Progress, load_training, random_states, save_training, set_random_states
 from groundzero.train.config import TrainConfig
 from groundzero.train.evaluate import Evaluation, evaluate
 from groundzero.train.interrupt import StopRequest, graceful_interrupt
@@ -29,6 +30,7 @@ from groundzero.train.observer import Observer
 from groundzero.train.optimizer import Optimizers
 from groundzero.train.schedule import learning_rate_factor
 
+_DIVERGED = "Train again with a lower learning rate, or --precision float32; the checkpoints before it are intact."
 Sampler = Callable[[str, int, int], str]
 """(prompt, tokens, seed) -> the continued text."""
 
@@ -90,14 +92,23 @@ class Trainer:
         half = model.compute_dtype == torch.float16
         self.scaler = torch.amp.GradScaler(model.device.type) if half else None
         self._speeds: list[float] = []
+        self._owes_report = False
 
     def restore(self, checkpoint: Path) -> None:
-        """Continue from a checkpoint's weights, optimiser and random state."""
+        """Continue from a checkpoint's weights, optimiser and random state.
+
+        Evaluation and samples of its step were recorded after it was saved, if at all: `fit` makes them again.
+        """
         self.progress = load_training(checkpoint, self.model, self.optimizers)
         if self.scaler is not None and self.progress.scaler:
             self.scaler.load_state_dict(self.progress.scaler)
         if self.run is not None:
-            self.run.metrics.truncate_after(self.progress.step)
+            step = self.progress.step
+            with storage_errors(f"write {self.run.metrics_path}"):
+                self.run.metrics.retain(
+                    lambda record: record["step"] < step or (record["step"] == step and "train_loss" in record)
+                )
+            self._owes_report = True
             losses = [record["val_loss"] for record in self.run.metrics if "val_loss" in record]
             self.progress.best_loss = min(losses, default=None)
 
@@ -114,35 +125,38 @@ class Trainer:
         evaluate_every = config.evaluate_every or max(1, math.ceil(steps / 10))
         checkpoint_every = config.checkpoint_every or evaluate_every
         sample_every = config.sample_every or evaluate_every
-        train_loss, interrupted = float("nan"), False
+        train_loss, interrupted = self._last_logged_loss(), False
         self.model.train()
         observer.begins(self.progress.step, steps)
-        if self._died_before_evaluating(evaluate_every, steps):
-            self._evaluate(self.progress.step)
-        meter = _Meter(self.model.device)
         try:
+            if self._owes_report:
+                self._report(self.progress.step, steps, evaluate_every, sample_every)
+                self._owes_report = False
+            meter = _Meter(self.progress.pending_losses)
             with graceful_interrupt() as stop, self._batches(steps) as batches:
                 for step, micro_batches in batches:
                     factor = learning_rate_factor(step, steps, config)
                     self.optimizers.set_factor(factor)
                     loss, grad_norm, tokens = self._step(micro_batches)
                     done = step + 1
-                    meter.add(loss, tokens)
+                    self.progress.seconds += meter.add(loss, tokens)
                     self.progress.step, self.progress.tokens = done, self.progress.tokens + tokens
                     last, interrupted = done == steps, self._stopped(stop, done, steps)
                     record = None
-                    if done % config.log_every == 0 or last or interrupted:
-                        train_loss, speed = meter.take(self.progress)
+                    if done % config.log_every == 0 or last:
+                        train_loss, speed = meter.take()
                         self._check_finite(train_loss, done)
                         self._speeds.append(speed)
                         record = self._log(done, train_loss, float(grad_norm), factor, speed)
                     observer.stepped(done, record)
                     if done % checkpoint_every == 0 or last or interrupted:
+                        self.progress.pending_losses = meter.losses()
                         self._save(done)
-                    if not interrupted and (done % evaluate_every == 0 or last):
-                        self._evaluate(done)
-                    if not interrupted and (done % sample_every == 0 or last):
-                        self._sample(done)
+                    if not interrupted:
+                        self._report(done, steps, evaluate_every, sample_every)
+                    elif meter.losses():
+                        train_loss, speed = meter.take()  # for the outcome; the record comes when its steps are done
+                        self._speeds.append(speed)
                     meter.start()
                     if interrupted:
                         break
@@ -153,7 +167,7 @@ class Trainer:
 
     def seconds_per_step(self, n_step: int = 3) -> float:
         """Measure forward and backward passes (weights untouched), and allow for the update; for a time budget."""
-        state = torch.get_rng_state()
+        state = random_states(self.model.device)
         self.model.train()
         times = []
         for index in range(n_step + 1):
@@ -165,7 +179,7 @@ class Trainer:
                 parameter.grad = None
             if index:  # the first one warms up
                 times.append(time.perf_counter() - start)
-        torch.set_rng_state(state)
+        set_random_states(state, self.model.device)
         return 1.15 * sorted(times)[len(times) // 2]
 
     # ------------------------------------------------------------------ one step
@@ -201,12 +215,14 @@ class Trainer:
                 self.scaler.step(optimizer)
                 optimizer.zero_grad(set_to_none=True)
             self.scaler.update()
-        elif math.isfinite(float(grad_norm)):  # waits for the device, so that a bad gradient never reaches a weight
+        elif math.isfinite(float(loss + grad_norm)):  # waits for the device, so that nothing bad reaches a weight
             self.optimizers.step()
         else:
+            self.model.zero_grad(set_to_none=True)
             raise TrainingError(
-                f"The gradient of step {self.progress.step + 1} is not finite (loss {float(loss):.4g}).",
-                remedy="Lower the learning rate, or resume from the last checkpoint with --precision float32.",
+                f"Step {self.progress.step + 1} gave a loss of {float(loss):.4g} and a gradient of length "
+                f"{float(grad_norm):.4g}.",
+                remedy=_DIVERGED,
             )
         return loss, grad_norm, sum(counts)
 
@@ -222,7 +238,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"The loss is {loss} at step {step}.",
-                remedy="Lower the learning rate, or resume from the last checkpoint with --precision float32.",
+                remedy=_DIVERGED,
             )
 
     @staticmethod
@@ -238,15 +254,23 @@ class Trainer:
             "seconds": round(self.progress.seconds, 3),
             "epoch": round(self.loader.epoch_at(step * self.config.accumulate), 4),
             "train_loss": loss,
-            "grad_norm": grad_norm,
+            "grad_norm": grad_norm if math.isfinite(grad_norm) else None,  # a float16 step that the scaler left out
             "learning_rate": factor * self.config.learning_rate,
             "tokens_per_second": round(speed, 1),
             "mfu": self._mfu(speed),
             "memory_bytes": peak_memory_bytes(self.model.device),
         }
-        if self.run is not None:
-            self.run.metrics.append(**record)
+        self._record(record)
         return record
+
+    def _record(self, record: dict[str, Any]) -> None:
+        if self.run is not None:
+            with storage_errors(f"write {self.run.metrics_path}"):
+                self.run.metrics.append(**record)
+
+    def _last_logged_loss(self) -> float:
+        losses = [record["train_loss"] for record in self.run.metrics if "train_loss" in record] if self.run else []
+        return float(losses[-1]) if losses else float("nan")
 
     def _mfu(self, speed: float) -> float | None:
         if not self.peak_flops:
@@ -265,6 +289,13 @@ class Trainer:
         self.run.publish_checkpoint(step, write, {"tokens": self.progress.tokens})
         self.run.prune(self.config.keep_checkpoints)
 
+    def _report(self, step: int, steps: int, evaluate_every: int, sample_every: int) -> None:
+        """Evaluate and sample, where due."""
+        if step % evaluate_every == 0 or step == steps:
+            self._evaluate(step)
+        if step % sample_every == 0 or step == steps:
+            self._sample(step)
+
     def _evaluate(self, step: int) -> None:
         self.evaluation = evaluate(
             self.model,
@@ -276,26 +307,17 @@ class Trainer:
         best = self.progress.best_loss is None or self.evaluation.loss < self.progress.best_loss
         if best:
             self.progress.best_loss = self.evaluation.loss
-        if self.run is not None:
-            self.run.metrics.append(**record)
-            if best and step in self.run.checkpoints.steps():
-                self.run.mark_best(step, val_loss=self.evaluation.loss)
+        self._record(record)
+        if self.run is not None and best and step in self.run.checkpoints.steps():
+            self.run.mark_best(step, val_loss=self.evaluation.loss)
         self.observer.evaluated(record)
-
-    def _died_before_evaluating(self, evaluate_every: int, steps: int) -> bool:
-        """The checkpoint was saved, but the evaluation that belongs to its step was not."""
-        step = self.progress.step
-        if self.run is None or not step or (step % evaluate_every and step != steps):
-            return False
-        return not any("val_loss" in record and record["step"] == step for record in self.run.metrics)
 
     def _sample(self, step: int) -> None:
         if self.sampler is None or not self.config.sample_tokens:
             return
         for prompt in self.config.sample_prompts:
             text = self.sampler(prompt, self.config.sample_tokens, self.config.seed)
-            if self.run is not None:
-                self.run.metrics.append(step=step, prompt=prompt, sample=text)
+            self._record({"step": step, "prompt": prompt, "sample": text})
             self.observer.sampled(step, prompt, text)
 
 
@@ -322,11 +344,14 @@ class _Grouped:
 
 
 class _Meter:
-    """Mean loss and speed since the last record, without asking the device for a number at every step."""
+    """Mean loss and speed since the last record, without asking the device for a number at every step.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._losses: list[torch.Tensor] = []
+    Args:
+        losses: of the steps before a stop that no record covers yet; the next mean is then as if nothing had happened.
+    """
+
+    def __init__(self, losses: Iterable[float]) -> None:
+        self._losses = [torch.tensor(loss) for loss in losses]
         self._tokens = 0
         self._seconds = 0.0
         self.start()
@@ -335,18 +360,21 @@ class _Meter:
         """Begin timing a step; what lies between `add` and here is not counted."""
         self._since = time.perf_counter()
 
-    def add(self, loss: torch.Tensor, tokens: int) -> None:
-        """End of a step."""
+    def add(self, loss: torch.Tensor, tokens: int) -> float:
+        """End of a step; returns its seconds."""
+        seconds = time.perf_counter() - self._since
         self._losses.append(loss)
         self._tokens += tokens
-        self._seconds += time.perf_counter() - self._since
+        self._seconds += seconds
+        return seconds
 
-    def take(self, progress: Progress) -> tuple[float, float]:
-        """Mean loss and tokens per second since the last call; adds the time to `progress`."""
-        waited = time.perf_counter()
-        loss = float(torch.stack(self._losses).mean())
-        self._seconds += time.perf_counter() - waited if self._device.type != "cpu" else 0.0
-        progress.seconds += self._seconds
+    def losses(self) -> list[float]:
+        """Of the steps since the last record."""
+        return [float(loss) for loss in self._losses]
+
+    def take(self) -> tuple[float, float]:
+        """Mean loss and tokens per second since the last call."""
+        loss = float(torch.stack([loss.cpu() for loss in self._losses]).mean())
         speed = self._tokens / max(self._seconds, 1e-9)
         self._losses, self._tokens, self._seconds = [], 0, 0.0
         return loss, speed
