@@ -98,6 +98,23 @@ def test_runs_verify_finds_a_changed_file(runs: Path, capsys: pytest.CaptureFixt
     assert said(capsys, "runs", "verify", runs / "absent", code=3)["error"]["kind"] == "input"
 
 
+def test_runs_verify_reads_the_runs_own_data(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = FIXTURE.with_name("dataset-v1")
+    data = runs / "a" / "data"
+    shutil.copytree(stored, data)
+    assert said(capsys, "runs", "verify", runs / "a")["ok"]
+    RunDirectory(runs / "a").write_manifest(data={"path": "", "sha256": "0" * 64})
+    problems = said(capsys, "runs", "verify", runs / "a", code=3)["problems"]
+    assert problems == ["data/manifest.json was altered (its SHA-256 differs)"]
+    RunDirectory(runs / "a").write_manifest(data={"path": "/elsewhere", "sha256": "0" * 64})
+    assert said(capsys, "runs", "verify", runs / "a")["ok"]
+    shard = max((path for path in data.iterdir() if path.suffix != ".json"), key=lambda path: path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(bytes(content))
+    assert shard.name in said(capsys, "runs", "verify", runs / "a", code=3)["problems"][0]
+
+
 def test_info_describes_the_set_up(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

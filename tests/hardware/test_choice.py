@@ -317,3 +317,10 @@ def test_everything_found_is_plain_data(no_accelerator: pytest.MonkeyPatch) -> N
     assert "1 x NVIDIA H200 (80 GiB, CUDA)" in hardware.summary(found)
     assert found.as_dict()["backends"][0]["devices"][0]["compute_capability"] == "9.0"
     assert hardware.peak_memory_bytes("cpu") > 2**20
+
+
+def test_choosing_a_device_opens_no_context_on_any_gpu(no_accelerator: pytest.MonkeyPatch) -> None:
+    give_cuda(no_accelerator, ("NVIDIA H200", 9, 0))
+    no_accelerator.setattr(torch.cuda, "mem_get_info", None)
+    assert hardware.choose_device().name == "cuda"
+    assert accelerators.detect_backends()[0].devices[0].free_bytes is None

@@ -151,6 +151,8 @@ def test_verify_names_what_is_wrong_in_the_whole_run(run: RunDirectory) -> None:
     assert run.verify()[-1] == "the best step, 2, has no checkpoint"
     (run.path / "best").write_bytes(b"2")
     assert "is damaged" in run.verify()[-1]
+    run.write_manifest(data={"path": "", "sha256": "0" * 64})
+    assert "data/manifest.json is missing" in run.verify()
     run.manifest_path.write_bytes(b"")
     assert len(run.verify()) == 1
 

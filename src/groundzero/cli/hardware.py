@@ -105,7 +105,8 @@ def _backend_rows(found: Hardware) -> list[tuple[object, object, object]]:
         details = backend.reason
         for gpu in backend.devices:
             capability = f", compute capability {gpu.compute_capability}" if gpu.compute_capability else ""
-            memory = f"{human_bytes(gpu.memory_bytes)}, {human_bytes(gpu.free_bytes)} free"
+            free = "" if gpu.free_bytes is None else f", {human_bytes(gpu.free_bytes)} free"
+            memory = human_bytes(gpu.memory_bytes) + free
             details += f"; {gpu.name}{capability}, {memory}"
         rows.append((backend.name, _verdict(backend.found), details))
     return rows

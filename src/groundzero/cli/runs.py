@@ -94,7 +94,7 @@ def verify(
     from groundzero.run import RunDirectory  # noqa: PLC0415
 
     opened = RunDirectory.open(run)
-    problems = opened.verify()
+    problems = opened.verify() + _data_problems(opened.path / "data")
     steps = opened.checkpoints.steps()
     payload = {"run": str(run), "ok": not problems, "checkpoints": steps, "problems": problems}
 
@@ -153,6 +153,20 @@ def _print_list(folder: Path, summaries: list[Summary]) -> None:
     for summary in summaries:
         if summary.problem:
             note(f"{summary.run}: {summary.problem}")
+
+
+def _data_problems(folder: Path) -> list[str]:
+    """Read the run's own token shards back, where it has some."""
+    from groundzero.data.dataset import TokenDataset  # noqa: PLC0415
+    from groundzero.errors import GroundzeroError  # noqa: PLC0415
+
+    if not (folder / "manifest.json").exists():
+        return []
+    try:
+        TokenDataset.open(folder, verify=True)
+    except GroundzeroError as error:
+        return [error.message]
+    return []
 
 
 def _when(created: str) -> str:

@@ -16,7 +16,8 @@ class Accelerator:
 
     name: str
     memory_bytes: int
-    free_bytes: int
+    free_bytes: int | None = None
+    """None where it was not asked for, or the driver does not tell."""
     compute_capability: str = ""
     """NVIDIA's "9.0", AMD's "gfx942"; empty elsewhere."""
     usable: bool = True
@@ -41,14 +42,19 @@ class Backend:
         return any(device.usable for device in self.devices)
 
 
-def detect_backends() -> tuple[Backend, ...]:
-    """All four backends, the usable ones and the others, in the order in which they would be chosen."""
+def detect_backends(*, free_memory: bool = False) -> tuple[Backend, ...]:
+    """All four backends, the usable ones and the others, in the order in which they would be chosen.
+
+    Args:
+        free_memory: also ask each GPU how much memory is free. That opens a context on every one of them (hundreds of
+            MB each), so whoever only chooses a device leaves it.
+    """
     import torch  # noqa: PLC0415 - seconds; only when accelerators are asked for
 
-    return (_cuda(torch), _rocm(torch), _xpu(torch), _mps(torch))
+    return (_cuda(torch, free_memory), _rocm(torch, free_memory), _xpu(torch), _mps(torch))
 
 
-def _cuda(torch: ModuleType) -> Backend:
+def _cuda(torch: ModuleType, free_memory: bool) -> Backend:
     if torch.version.cuda is None:
         return Backend("CUDA", "cuda", (), f"this PyTorch ({torch.__version__}) was built without CUDA")
     available, complaint = _available(torch.cuda)
@@ -60,9 +66,10 @@ def _cuda(torch: ModuleType) -> Backend:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         capability = (properties.major, properties.minor)
-        free, total = torch.cuda.mem_get_info(index) if capability >= architectures else (0, properties.total_memory)
+        usable = capability >= architectures
+        free = torch.cuda.mem_get_info(index)[0] if free_memory and usable else None
         label = f"{capability[0]}.{capability[1]}"
-        devices.append(Accelerator(properties.name, total, free, label, usable=capability >= architectures))
+        devices.append(Accelerator(properties.name, properties.total_memory, free, label, usable))
     unusable = [device for device in devices if not device.usable]
     reason = f"CUDA {torch.version.cuda}"
     if unusable:
@@ -71,7 +78,7 @@ def _cuda(torch: ModuleType) -> Backend:
     return Backend("CUDA", "cuda", tuple(devices), reason)
 
 
-def _rocm(torch: ModuleType) -> Backend:
+def _rocm(torch: ModuleType, free_memory: bool) -> Backend:
     if torch.version.hip is None:
         return Backend("ROCm", "cuda", (), f"this PyTorch ({torch.__version__}) was built without ROCm")
     available, complaint = _available(torch.cuda)
@@ -80,9 +87,9 @@ def _rocm(torch: ModuleType) -> Backend:
     devices = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        free, total = torch.cuda.mem_get_info(index)
+        free = torch.cuda.mem_get_info(index)[0] if free_memory else None
         architecture = str(getattr(properties, "gcnArchName", "")).partition(":")[0]
-        devices.append(Accelerator(properties.name, total, free, architecture))
+        devices.append(Accelerator(properties.name, properties.total_memory, free, architecture))
     return Backend("ROCm", "cuda", tuple(devices), f"ROCm {torch.version.hip}")
 
 
@@ -94,7 +101,7 @@ def _xpu(torch: ModuleType) -> Backend:
     devices = []
     for index in range(xpu.device_count()):
         properties = xpu.get_device_properties(index)
-        devices.append(Accelerator(properties.name, properties.total_memory, properties.total_memory))
+        devices.append(Accelerator(properties.name, properties.total_memory))
     return Backend("XPU", "xpu", tuple(devices), "Intel XPU")
 
 

@@ -44,7 +44,7 @@ def detect() -> Hardware:
         system=f"{platform.system()} {platform.release()}",
         cpu=detect_cpu(),
         memory=detect_memory(),
-        backends=detect_backends(),
+        backends=detect_backends(free_memory=True),
         compiler=find_compiler("cpu"),
     )
 

@@ -228,7 +228,8 @@ class RunDirectory:
             manifest = self.manifest()
         except GroundzeroError as error:
             return [error.message]
-        problems = self._verify_tokenizer(manifest)
+        problems = self._verify_recorded(manifest, "tokenizer", self.tokenizer_path)
+        problems += self._verify_recorded(manifest, "data", self.path / "data" / "manifest.json")
         for published in self.checkpoints.steps():
             problems.extend(f"step-{published}: {problem}" for problem in self.checkpoints.verify(published))
         try:
@@ -239,17 +240,16 @@ class RunDirectory:
             problems.append(f"the best step, {best}, has no checkpoint")
         return problems
 
-    def _verify_tokenizer(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Compare tokenizer.json with the hash that the manifest holds, where it holds one."""
-        recorded = manifest.get("tokenizer")
-        expected = recorded.get("sha256") if isinstance(recorded, Mapping) else None
-        if expected is None:
+    def _verify_recorded(self, manifest: Mapping[str, Any], key: str, path: Path) -> list[str]:
+        """Compare a file with the hash that the manifest holds; nothing to say where it holds none, or where what it
+        speaks of lies elsewhere (`path` in the entry)."""
+        recorded = manifest.get(key)
+        if not isinstance(recorded, Mapping) or not recorded.get("sha256") or recorded.get("path"):
             return []
-        if not self.tokenizer_path.exists():
-            return ["tokenizer.json is missing"]
-        return (
-            [] if sha256_of(self.tokenizer_path) == expected else ["tokenizer.json was altered (its SHA-256 differs)"]
-        )
+        name = path.relative_to(self.path).as_posix()
+        if not path.exists():
+            return [f"{name} is missing"]
+        return [] if sha256_of(path) == recorded["sha256"] else [f"{name} was altered (its SHA-256 differs)"]
 
 
 def versions() -> dict[str, str]:
