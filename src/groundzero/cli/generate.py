@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,69 +25,82 @@ MAX_SAMPLES = 10_000
 _BETWEEN_SAMPLES = "-" * 15
 
 
+RunOption = Annotated[Path, typer.Option("--run", help="Run directory of a trained model.")]
+PromptOption = Annotated[str | None, typer.Option("--prompt", "-p", help="Text to continue; nothing by default.")]
+PromptFileOption = Annotated[
+    str | None, typer.Option("--prompt-file", help="File to continue, - for stdin; one last line break is dropped.")
+]
+MaxTokensOption = Annotated[int | None, typer.Option("--max-tokens", "-t", help="Most tokens to generate.")]
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", "-T", help="0 always takes the likeliest token; higher is wilder.")
+]
+TopKOption = Annotated[int | None, typer.Option("--top-k", "-k", help="Among this many likeliest; 0 is off.")]
+TopPOption = Annotated[float | None, typer.Option("--top-p", help="Among the likeliest that reach this probability.")]
+MinPOption = Annotated[
+    float | None, typer.Option("--min-p", help="Among those this fraction as likely as the likeliest.")
+]
+RepetitionOption = Annotated[
+    float | None, typer.Option("--repetition-penalty", help="Above 1 avoids tokens seen so far.")
+]
+PresenceOption = Annotated[
+    float | None, typer.Option("--presence-penalty", help="Avoid tokens already generated; -2 to 2.")
+]
+FrequencyOption = Annotated[
+    float | None, typer.Option("--frequency-penalty", help="The same for each time they were; -2 to 2.")
+]
+StopOption = Annotated[list[str] | None, typer.Option("--stop", help="End before this text. May be repeated.")]
+IgnoreEosOption = Annotated[bool | None, typer.Option("--ignore-eos", help="Go on after the end of a text.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Replays an answer; each further sample adds 1.")]
+LogprobsOption = Annotated[
+    int | None, typer.Option("--logprobs", help="With --json: this many likeliest tokens at each place.")
+]
+NumSamplesOption = Annotated[int, typer.Option("--num-samples", "-n", help="Answers to the same prompt.")]
+StreamOption = Annotated[bool, typer.Option("--stream", help="Print text as it comes.")]
+InteractiveOption = Annotated[bool, typer.Option("--interactive", "-i", help="Ask for one prompt after another.")]
+EchoOption = Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt before its continuation.")]
+StepOption = Annotated[str, typer.Option("--checkpoint-step", help="Which checkpoint: best, latest or a step.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps, xpu.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; `text` is the continuation.")]
+
+
 def command(
-    run: Annotated[Path, typer.Option("--run", help="Run directory of a trained model.")],
-    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="Text to continue; nothing by default.")] = None,
-    prompt_file: Annotated[
-        str | None, typer.Option("--prompt-file", help="File to continue, - for stdin; one last line break is dropped.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", "-t", help="Most tokens to generate.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", "-T", help="0 always takes the likeliest token; higher is wilder.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", "-k", help="Among this many likeliest; 0 is off.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Among those that reach this probability.")] = None,
-    min_p: Annotated[
-        float | None, typer.Option("--min-p", help="Among those this fraction as likely as the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option("--repetition-penalty", help="Above 1 avoids tokens seen so far.")
-    ] = None,
-    presence_penalty: Annotated[
-        float | None, typer.Option("--presence-penalty", help="Avoid tokens already generated; -2 to 2.")
-    ] = None,
-    frequency_penalty: Annotated[
-        float | None, typer.Option("--frequency-penalty", help="The same for each time they were; -2 to 2.")
-    ] = None,
-    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this text. May be repeated.")] = None,
-    ignore_eos: Annotated[bool | None, typer.Option("--ignore-eos", help="Go on after the end of a text.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Replays an answer; each further sample adds 1.")] = None,
-    logprobs: Annotated[
-        int | None, typer.Option("--logprobs", help="With --json: this many likeliest tokens at each place.")
-    ] = None,
-    num_samples: Annotated[int, typer.Option("--num-samples", "-n", help="Answers to the same prompt.")] = 1,
-    stream: Annotated[bool, typer.Option("--stream", help="Print text as it comes.")] = False,
-    interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Ask for one prompt after another.")] = False,
-    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt before its continuation.")] = True,
-    checkpoint_step: Annotated[
-        str, typer.Option("--checkpoint-step", help="Which checkpoint: best, latest or a step.")
-    ] = "best",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps, xpu.")] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; `text` is the continuation.")] = False,
+    run: RunOption,
+    prompt: PromptOption = None,
+    prompt_file: PromptFileOption = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    min_p: MinPOption = None,
+    repetition_penalty: RepetitionOption = None,
+    presence_penalty: PresenceOption = None,
+    frequency_penalty: FrequencyOption = None,
+    stop: StopOption = None,
+    ignore_eos: IgnoreEosOption = None,
+    seed: SeedOption = None,
+    logprobs: LogprobsOption = None,
+    num_samples: NumSamplesOption = 1,
+    stream: StreamOption = False,
+    interactive: InteractiveOption = False,
+    echo: EchoOption = True,
+    checkpoint_step: StepOption = "best",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
 ) -> None:
     """Write text with a trained model. The continuation goes to stdout after its prompt, all remarks to stderr."""
-    from groundzero.generate.config import SamplingConfig  # noqa: PLC0415
-
-    if logprobs and not as_json:
-        raise UsageError("--logprobs needs --json.", remedy="Add --json, or leave --logprobs out.")
-    _refuse_conflicts(prompt, prompt_file, num_samples, stream=stream, interactive=interactive, as_json=as_json)
-    asked = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty,
-        "stop": tuple(stop) if stop else None,
-        "ignore_eos": ignore_eos,
-        "seed": seed,
-        "logprobs": logprobs,
-    }
-    asked = {name: value for name, value in asked.items() if value is not None}
-    SamplingConfig.from_options(asked)  # say what is wrong before a second is spent on loading
+    given = locals()
+    _refuse_conflicts(
+        prompt=prompt,
+        prompt_file=prompt_file,
+        logprobs=logprobs,
+        num_samples=num_samples,
+        stream=stream,
+        interactive=interactive,
+        as_json=as_json,
+    )
+    asked = _asked(given)  # says what is out of range before a second is spent on loading
     step = _step(checkpoint_step)
     text = _prompt(prompt, prompt_file)
 
@@ -97,26 +110,51 @@ def command(
     sampling = engine.defaults.replace(**asked)
     if interactive:
         _prompt_loop(engine, sampling, echo=echo)
-        return
-    _warn_of_unknown(engine, text)
-    requests = _samples(text, sampling, num_samples)
-    if as_json:
-        completions, interrupted = _complete(engine, requests)
-        print_json(_payload(engine, text, completions))
-    elif stream:
-        completions, interrupted = _stream(engine, requests, text if echo else "")
-    else:
-        completions, interrupted = _complete(engine, requests)
-        before = text if echo else ""
-        print(f"\n{_BETWEEN_SAMPLES}\n".join(_shown(before + completion.text) for completion in completions))
-    _remark(engine, completions, quiet=as_json)
-    if interrupted:
+    elif _answer(engine, text, _samples(text, sampling, num_samples), echo=echo, stream=stream, as_json=as_json):
         raise typer.Exit(INTERRUPTED)
 
 
+def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling settings that were given.
+
+    Raises:
+        UsageError: one is out of its range.
+    """
+    from groundzero.generate.config import SamplingConfig  # noqa: PLC0415
+
+    asked = {name: given[name] for name in SamplingConfig.model_fields if given.get(name) not in (None, [])}
+    SamplingConfig.from_options(asked)
+    return asked
+
+
+def _answer(engine: Engine, text: str, requests: Sequence[Request], *, echo: bool, stream: bool, as_json: bool) -> bool:
+    """Complete the requests and print them; true when Ctrl-C cut them short."""
+    _warn_of_unknown(engine, text)
+    before = text if echo else ""
+    if stream:
+        completions, interrupted = _stream(engine, requests, before)
+    else:
+        completions, interrupted = _complete(engine, requests)
+    if as_json:
+        print_json(_payload(engine, text, completions))
+    elif not stream:
+        print(f"\n{_BETWEEN_SAMPLES}\n".join(_shown(before + completion.text) for completion in completions))
+    _remark(engine, completions, quiet=as_json)
+    return interrupted
+
+
 def _refuse_conflicts(
-    prompt: str | None, prompt_file: str | None, num_samples: int, *, stream: bool, interactive: bool, as_json: bool
+    *,
+    prompt: str | None,
+    prompt_file: str | None,
+    logprobs: int | None,
+    num_samples: int,
+    stream: bool,
+    interactive: bool,
+    as_json: bool,
 ) -> None:
+    if logprobs and not as_json:
+        raise UsageError("--logprobs needs --json.", remedy="Add --json, or leave --logprobs out.")
     conflicts = {
         ("--prompt", "--prompt-file"): prompt is not None and prompt_file is not None,
         ("--json", "--stream"): as_json and stream,
