@@ -6,7 +6,9 @@ import errno
 import gzip
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,42 +190,78 @@ WRITES = [
 ]
 
 
-@pytest.mark.parametrize("existing", [False, True])
-def test_the_disk_refuses_the_nth_time(
-    existing: bool, tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever fails, and whenever: a StorageError, the old dataset or none, and no litter."""
-    (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
-    (tmp_path / "b.txt").write_text("other text to be prepared", encoding="utf-8")
-    out = tmp_path / "out"
-    if existing:
-        prepare(tmp_path / "a.txt", out, tokenizer)
-    before = {path.name for path in tmp_path.iterdir()}
+def refuse_every_write(existing: bool, folder: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let the n-th call of each kind of write fail, for n = 1, 2, ... until all succeed, and look what is left."""
+    source, other, out = folder / "a.txt", folder / "b.txt", folder / "out"
+    source.write_text("some text", encoding="utf-8")
+    other.write_text("other text to be prepared", encoding="utf-8")
     failures = 0
     for owner, name in WRITES:
+        if existing:
+            prepare(source, out, tokenizer, overwrite=True)
         for nth in range(100):
+            before = {path.name for path in folder.iterdir()}
             calls = iter(range(1000))
             with monkeypatch.context() as patch:
                 refuse(patch, owner, name, errno.ENOSPC, only=lambda *_, calls=calls, nth=nth: next(calls) == nth)
                 try:
-                    prepare(tmp_path / "b.txt", out, tokenizer, overwrite=True)
+                    prepare(other, out, tokenizer, overwrite=True)
                 except StorageError as error:
                     assert str(out) in error.message
                     assert "No space left" in error.message
                     assert error.remedy
                 else:
-                    assert next(calls) <= nth or name == "rename"
                     break
             failures += 1
             if name == "flush_directory" and nth == 1:  # the rename is done, but may not outlive a power cut
                 before |= {"out"}
             elif existing:
                 assert TokenDataset.open(out).manifest.sources[0].name == "a.txt"
-            assert {path.name for path in tmp_path.iterdir()} == before
-        prepare(tmp_path / "a.txt", out, tokenizer, overwrite=True)
-        before = {path.name for path in tmp_path.iterdir()}
-        existing = True
-    assert failures > 10
+            assert {path.name for path in folder.iterdir()} == before
+        if not existing:
+            shutil.rmtree(out)
+    return failures
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_the_disk_refuses_the_nth_time(
+    existing: bool, tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails, and whenever: a StorageError, the old dataset or none, and no litter."""
+    assert refuse_every_write(existing, tmp_path, tokenizer, monkeypatch) > 10
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_writer_that_writes_in_place_would_be_noticed(
+    existing: bool, tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault test itself is put to the test."""
+
+    @contextmanager
+    def in_place(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+        folder.mkdir(exist_ok=True)
+        try:
+            yield folder
+        except OSError as error:
+            raise StorageError(f"Cannot write {folder}: {error.strerror}.", remedy="Free some space.") from error
+
+    monkeypatch.setattr("groundzero.data.preparation.published", in_place)
+    with pytest.raises((AssertionError, GroundzeroError)):
+        refuse_every_write(existing, tmp_path, tokenizer, monkeypatch)
+
+
+def test_what_a_killed_process_left_is_tidied_up(tmp_path: Path, tokenizer: Any) -> None:
+    (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
+    prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer)
+    (tmp_path / "out").rename(tmp_path / ".out.old-0123")  # killed between the two renames
+    (tmp_path / ".out.old-4567").mkdir()  # killed before this one was removed
+    (tmp_path / ".out.tmp-live").mkdir()
+    (tmp_path / ".out.tmp-dead").mkdir()
+    os.utime(tmp_path / ".out.tmp-dead", (0, 0))
+    with pytest.raises(StorageError, match="already exists"):
+        prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "out", ".out.tmp-live"}
+    assert TokenDataset.open(tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, tokenizer: Any) -> None:

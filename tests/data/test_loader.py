@@ -56,6 +56,14 @@ def test_in_an_epoch_every_token_but_a_documents_first_is_a_target_once(
     assert sorted(targets[targets >= 0].tolist()) == [i for i in range(1, len(dataset.train) + 1) if i not in firsts]
 
 
+def test_an_order_that_repeats_a_window_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The property above is put to the test."""
+    monkeypatch.setattr("groundzero.data.loader.permute", lambda indices, n, key: indices // 2)
+    dataset = dataset_of([30])
+    targets = torch.cat([row[1] for row in epoch(BatchLoader(dataset, batch_size=2, context=4), 0)])
+    assert sorted(targets[targets >= 0].tolist()) != list(range(2, 31))
+
+
 @given(lengths=documents_lengths, context=st.integers(1, 20), batch_size=st.integers(1, 9), step=st.integers(0, 50))
 def test_rows_are_consistent(lengths: list[int], context: int, batch_size: int, step: int) -> None:
     """A target is the next token of the same document; positions and documents follow the borders."""

@@ -292,6 +292,18 @@ def test_the_target_is_not_overwritten_unasked(tmp_path: Path, tokenizer: Any) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "out"]
 
 
+def test_what_is_no_dataset_is_never_overwritten(tmp_path: Path, tokenizer: Any) -> None:
+    (tmp_path / "books").mkdir()
+    book = tmp_path / "books" / "a.txt"
+    book.write_text("some text", encoding="utf-8")
+    for out in (tmp_path / "books", book):
+        with pytest.raises(StorageError, match=r"already exists, and is no dataset: it holds a\.txt"):
+            prepare(book, out, tokenizer, overwrite=True)
+    assert book.read_text(encoding="utf-8") == "some text"
+    (tmp_path / "empty").mkdir()
+    prepare(book, tmp_path / "empty", tokenizer, overwrite=True)
+
+
 def test_a_split_by_document_needs_two(tmp_path: Path, tokenizer: Any) -> None:
     (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
     with pytest.raises(InputError, match=r"two different documents.*--split tail"):

@@ -8,6 +8,7 @@ so that generation can start from nothing there too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ _BATCH_SEGMENTS = 4096
 _LISTED = 1000
 # Settings that say where text is or how files are cut, not what the tokens are.
 _NOT_CONTENT = {"text", "dataset", "shard_tokens", "skip_bad"}
+
+_OURS = re.compile(r"(manifest|tokenizer)\.json|token_bytes\.npy|(train|validation)-(\d{5}|starts)\.npy")
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage (reading, encoding), how much is done, and the total: bytes on disk, then characters."""
@@ -120,6 +123,7 @@ def prepare_corpus(
 ) -> TokenDataset:
     """`prepare` for a corpus that is already open."""
     progress = progress or (lambda stage, done, total: None)
+    _refuse_to_lose(out)
     with published(out, overwrite=overwrite) as folder:
         survey = _survey(corpus, progress)
         plan = plan_split(survey.documents, corpus.config)
@@ -140,6 +144,21 @@ def prepare_corpus(
             config=_content(corpus.config),
         ).write(folder)
     return TokenDataset.open(out)
+
+
+def _refuse_to_lose(out: Path) -> None:
+    """Only what this room wrote, damaged or not, may be replaced: never a folder of someone's text.
+
+    Raises:
+        StorageError: `out` is a file, or a folder that holds anything else.
+    """
+    if not out.exists():
+        return
+    foreign = [path.name for path in out.iterdir() if not _OURS.fullmatch(path.name)] if out.is_dir() else [out.name]
+    if foreign:
+        raise StorageError(
+            f"{out} already exists, and is no dataset: it holds {min(foreign)}.", remedy="Choose another folder."
+        )
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from pathlib import Path
 
 from groundzero.errors import StorageError
 from groundzero.run.files import flush_directory, flush_file
+
+_ABANDONED_S = 24 * 3600.0
 
 
 @contextmanager
@@ -19,14 +23,20 @@ def published(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Files are synced before the rename, so that after a crash the name leads to a complete folder or to what was there
     before. Otherwise, Ctrl-C included, the temporary folder is removed.
 
+    What a killed process left beside `folder` is tidied up: an older folder that was just being replaced gets its name
+    back, and temporary folders that nothing was added to for a day are removed.
+
     Raises:
         StorageError: something is at `folder` and `overwrite` is false, or the disk refuses (full, read-only, no
             permission).
     """
-    if folder.exists() and not overwrite:
-        raise StorageError(f"{folder} already exists.", remedy="Choose another folder, or replace it with --overwrite.")
     temporary = folder.parent / f".{folder.name}.tmp-{uuid.uuid4().hex[:12]}"
     try:
+        _tidy(folder)
+        if folder.exists() and not overwrite:
+            raise StorageError(
+                f"{folder} already exists.", remedy="Choose another folder, or replace it with --overwrite."
+            )
         temporary.mkdir(parents=True)
         yield temporary
         for path in sorted(temporary.iterdir()):
@@ -56,3 +66,14 @@ def _rename_over(temporary: Path, folder: Path) -> None:
         flush_directory(folder.parent)
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _tidy(folder: Path) -> None:
+    if not folder.parent.is_dir():
+        return
+    for left in sorted(folder.parent.iterdir()):  # not glob: the name may hold what it reads as a pattern
+        with contextlib.suppress(FileNotFoundError):  # another process may be tidying too
+            if left.name.startswith(f".{folder.name}.old-"):
+                shutil.rmtree(left) if folder.exists() else left.rename(folder)
+            elif left.name.startswith(f".{folder.name}.tmp-") and time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left)
