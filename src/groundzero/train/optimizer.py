@@ -62,14 +62,15 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
+            by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
+                    by_shape.setdefault(tuple(sorted(parameter.shape)), []).append(parameter)
             for same in by_shape.values():
                 self._step_stack(same, group)
 
-    def _step_stack(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _step_stack(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update matrices of one shape, lying or standing."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         buffers = []
         for parameter in parameters:
@@ -78,14 +79,16 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             buffers.append(state["momentum"])
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        ahead_PRC = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))  # Nesterov's look-ahead
-        direction_PRC = orthogonalize(ahead_PRC.to(self.compute_dtype or ahead_PRC.dtype)).to(parameters[0].dtype)
-        rows, columns = parameters[0].shape[-2:]
+        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov's look-ahead
+        stands = [parameter.shape[0] > parameter.shape[1] for parameter in parameters]
+        lying_PRC = torch.stack([matrix.mT if tall else matrix for matrix, tall in zip(ahead, stands, strict=True)])
+        lying_PRC = orthogonalize(lying_PRC.to(self.compute_dtype or lying_PRC.dtype)).to(lying_PRC.dtype)
         if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(
-            parameters, list(direction_PRC.unbind()), alpha=-group["lr"] * max(1, rows / columns) ** 0.5
-        )
+            decayed: list[Tensor] = list(parameters)
+            torch._foreach_mul_(decayed, 1 - group["lr"] * group["weight_decay"])
+        for parameter, direction_RC, tall in zip(parameters, lying_PRC.unbind(), stands, strict=True):
+            scale = (parameter.shape[0] / parameter.shape[1]) ** 0.5 if tall else 1.0
+            parameter.add_(direction_RC.mT if tall else direction_RC, alpha=-group["lr"] * scale)
 
 
 class Optimizers:
