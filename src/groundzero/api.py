@@ -19,6 +19,7 @@ from torch import Tensor
 
 from groundzero.errors import UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
+from groundzero.generate.ids import IdsOnly
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.presets import preset
 from groundzero.run import RunDirectory
@@ -164,7 +165,7 @@ class Model(GPT):
         settings = SamplingConfig.from_options(
             {"temperature": 0.0, "ignore_eos": True, **sampling, "max_tokens": max_tokens}
         )
-        engine = Engine(self, None, max_batch=max(1, len(ids_BT)))
+        engine = Engine(self, IdsOnly(self.config.vocab_size), max_batch=max(1, len(ids_BT)))
         requests = [Request(row, settings) for row in ids_BT.tolist()]
         return [list(completion.ids) for completion in engine.run(requests)]
 
