@@ -23,8 +23,9 @@ GPU_CHUNK_BYTES = 512 << 20
 
 
 def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Mean of -ln p(target) over targets that are not -1; nan when there are none."""
-    return F.cross_entropy(logits_NV.float(), targets_N, ignore_index=-1)
+    """Mean of -ln p(target) over targets that are not -1; 0 when there are none."""
+    wide_NV = logits_NV.to(_wide(logits_NV.dtype))
+    return F.cross_entropy(wide_NV, targets_N, ignore_index=-1, reduction="sum") / (targets_N >= 0).sum().clamp(min=1)
 
 
 def soft_cap(logits: Tensor, cap: float) -> Tensor:
@@ -43,7 +44,7 @@ def linear_cross_entropy(
         targets_N: int64, -1 is ignored.
 
     Returns:
-        loss: float32 scalar, the mean over targets that are not -1; 0 when there are none.
+        loss: scalar, float32 (float64 for float64), the mean over targets that are not -1; 0 when there are none.
     """
     loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, targets_N, vocab_size, softcap
@@ -55,7 +56,7 @@ class Scores(NamedTuple):
     """Sums over the targets that are not -1."""
 
     loss_sum: Tensor
-    """Float32, in nats."""
+    """In nats; float32, or float64 for float64."""
     correct: Tensor
     """How often the target had the largest logit."""
     counted: Tensor
@@ -67,7 +68,7 @@ def score_targets(
 ) -> Scores:
     """Loss and hits for evaluation; arguments as in `linear_cross_entropy`."""
     counted_N = targets_N >= 0
-    loss_sum = torch.zeros((), device=hidden_ND.device)
+    loss_sum = torch.zeros((), dtype=_wide(hidden_ND.dtype), device=hidden_ND.device)
     correct = torch.zeros((), dtype=torch.int64, device=hidden_ND.device)
     for chunk in _chunks(hidden_ND, weight_VD.to(hidden_ND.dtype), targets_N, vocab_size, softcap):
         counted_C = counted_N[chunk.rows]
@@ -89,7 +90,7 @@ def _chunks(
     hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, vocab_size: int, softcap: float
 ) -> Iterator[_Chunk]:
     """Probabilities and losses of a few tokens at a time."""
-    n_token, n_vocab = len(hidden_ND), len(weight_VD)
+    n_token, n_vocab, wide = len(hidden_ND), len(weight_VD), _wide(hidden_ND.dtype)
     limit = CHUNK_BYTES if hidden_ND.device.type == "cpu" else GPU_CHUNK_BYTES
     step = max(1, min(n_token, limit // (4 * n_vocab)))
     for start in range(0, n_token, step):
@@ -101,12 +102,17 @@ def _chunks(
             logits_CV = squashed_CV * softcap
         if vocab_size < n_vocab:
             logits_CV[:, vocab_size:] = float("-inf")
-        prob_CV = torch.softmax(logits_CV, dim=-1, dtype=torch.float32)
+        prob_CV = torch.softmax(logits_CV, dim=-1, dtype=wide)
         # ln Z from the largest logit and its probability: exact, and no second pass of exponentials.
         top_C, best_C = logits_CV.max(dim=-1)
-        log_z_C = top_C.float() - prob_CV.gather(1, best_C[:, None])[:, 0].log()
-        loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].float()
+        log_z_C = top_C.to(wide) - prob_CV.gather(1, best_C[:, None])[:, 0].log()
+        loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].to(wide)
         yield _Chunk(rows, target_C1, loss_C, best_C, prob_CV, squashed_CV)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The precision in which logarithms are taken and losses summed."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -119,7 +125,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight = weight_VD.to(hidden_ND.dtype)
         counted_N = targets_N >= 0
         n_counted = counted_N.sum().clamp(min=1)
-        total = torch.zeros((), device=hidden_ND.device)
+        all_counted = counted_N.device.type == "cpu" and bool(counted_N.all())  # elsewhere asking costs a wait
+        total = torch.zeros((), dtype=_wide(hidden_ND.dtype), device=hidden_ND.device)
         grad_NV = hidden_ND.new_empty(len(hidden_ND), len(weight)) if any(ctx.needs_input_grad[:2]) else None
         for chunk in _chunks(hidden_ND, weight, targets_N, vocab_size, softcap):
             counted_C = counted_N[chunk.rows]
@@ -129,7 +136,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_CV = chunk.prob_CV.scatter_add_(1, chunk.target_C1, minus_one_C1)
                 if chunk.squashed_CV is not None:
                     grad_CV *= 1 - chunk.squashed_CV.square()
-                torch.mul(grad_CV, counted_C[:, None], out=grad_NV[chunk.rows])
+                if not all_counted:
+                    grad_CV *= counted_C[:, None]
+                grad_NV[chunk.rows] = grad_CV
         if grad_NV is not None:
             ctx.save_for_backward(hidden_ND, weight, grad_NV, n_counted)
             ctx.weight_dtype = weight_VD.dtype
