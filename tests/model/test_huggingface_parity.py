@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -98,71 +97,60 @@ def their_config(config: GPTConfig) -> Any:
     return transformers.Qwen3Config(**shared, **(window if config.window else {}))
 
 
-def pairs(model: GPT, theirs: torch.nn.Module) -> Iterator[tuple[str, Callable[[Callable[[Any], Tensor]], Tensor]]]:
-    """For each of our parameters, how to read it from theirs; `get` is the identity or `.grad`."""
-    table = dict(theirs.named_parameters())
-    gpt2 = model.config.family == "gpt2"
-    top = (
-        {"embedding": "transformer.wte", "position": "transformer.wpe", "final_norm": "transformer.ln_f"}
-        if gpt2
-        else {"embedding": "model.embed_tokens", "final_norm": "model.norm"}
-    )
-    inner = (
-        {
-            "attention_norm": "ln_1",
-            "attention.out": "attn.c_proj",
-            "feed_forward_norm": "ln_2",
-            "feed_forward.up": "mlp.c_fc",
-            "feed_forward.down": "mlp.c_proj",
-        }
-        if gpt2
-        else {
-            "attention_norm": "input_layernorm",
-            "attention.query": "self_attn.q_proj",
-            "attention.key": "self_attn.k_proj",
-            "attention.value": "self_attn.v_proj",
-            "attention.out": "self_attn.o_proj",
-            "attention.query_norm": "self_attn.q_norm.weight",
-            "attention.key_norm": "self_attn.k_norm.weight",
-            "feed_forward_norm": "post_attention_layernorm",
-            "feed_forward.gate": "mlp.gate_proj",
-            "feed_forward.up": "mlp.up_proj",
-            "feed_forward.down": "mlp.down_proj",
-        }
-    )
-    third = {"query": 0, "key": 1, "value": 2}
-    for name, _ in model.named_parameters():
-        if not name.startswith("blocks."):
-            part, kind = name.split(".")
-            yield name, lambda get, key=f"{top.get(part, 'lm_head')}.{kind}": get(table[key])
-            continue
-        _, layer, rest = name.split(".", 2)
-        layers = f"transformer.h.{layer}." if gpt2 else f"model.layers.{layer}."
-        part, _, kind = rest.rpartition(".")
-        if rest in inner:
-            yield name, lambda get, key=layers + inner[rest]: get(table[key])
-        elif part in inner and gpt2 and part.count("."):  # GPT-2 keeps (in, out) matrices
-            yield name, lambda get, key=f"{layers}{inner[part]}.{kind}": get(table[key]).t()
-        elif part in inner:
-            yield name, lambda get, key=f"{layers}{inner[part]}.{kind}": get(table[key])
-        else:  # and queries, keys and values in one
-            yield (
-                name,
-                lambda get, key=f"{layers}attn.c_attn.{kind}", at=third[part.split(".")[1]]: (
-                    get(table[key]).t().chunk(3)[at]
-                ),
-            )
+GPT2_NAMES = {
+    "embedding": "transformer.wte",
+    "position": "transformer.wpe",
+    "final_norm": "transformer.ln_f",
+    "attention_norm": "ln_1",
+    "attention.out": "attn.c_proj",
+    "feed_forward_norm": "ln_2",
+    "feed_forward.up": "mlp.c_fc",
+    "feed_forward.down": "mlp.c_proj",
+    "head": "lm_head",
+}
+LLAMA_NAMES = {
+    "embedding": "model.embed_tokens",
+    "final_norm": "model.norm",
+    "attention_norm": "input_layernorm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.out": "self_attn.o_proj",
+    "feed_forward_norm": "post_attention_layernorm",
+    "feed_forward.gate": "mlp.gate_proj",
+    "feed_forward.up": "mlp.up_proj",
+    "feed_forward.down": "mlp.down_proj",
+    "head": "lm_head",
+}
+THIRDS = {"attention.query": 0, "attention.key": 1, "attention.value": 2}  # of GPT-2's c_attn
+
+
+def in_theirs(family: str, name: str, table: dict[str, Tensor]) -> Tensor:
+    """Where our parameter `name` lies among theirs: a view of the tensor in `table`, in our layout."""
+    layer = ""
+    if name.startswith("blocks."):
+        _, number, name = name.split(".", 2)
+        layer = f"transformer.h.{number}." if family == "gpt2" else f"model.layers.{number}."
+    if name in ("attention.query_norm", "attention.key_norm"):
+        return table[f"{layer}self_attn.{name[10]}_norm.weight"]
+    part, _, kind = name.rpartition(".")
+    if family != "gpt2":
+        return table[f"{layer}{LLAMA_NAMES[part]}.{kind}"]
+    if part in THIRDS:
+        return table[f"{layer}attn.c_attn.{kind}"].t().chunk(3)[THIRDS[part]]
+    tensor = table[f"{layer}{GPT2_NAMES[part]}.{kind}"]
+    return tensor.t() if "." in part else tensor  # its matrices are (in, out)
 
 
 def twin(model: GPT) -> torch.nn.Module:
     """Hugging Face's model, with the weights of ours."""
+    family = model.config.family
     theirs = transformers.AutoModelForCausalLM.from_config(their_config(model.config)).eval()
     expected = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-    assert type(theirs).__name__ == expected[model.config.family]
-    ours, with_data = dict(model.named_parameters()), dict(pairs(model, theirs))
-    with torch.no_grad():
-        for name, read in with_data.items():
-            read(lambda parameter: parameter.data).copy_(ours[name])
+    assert type(theirs).__name__ == expected[family]
+    table = {name: parameter.data for name, parameter in theirs.named_parameters()}
+    for name, parameter in model.named_parameters():
+        in_theirs(family, name, table).copy_(parameter.data)
     assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in model.parameters())
     return theirs
 
@@ -179,15 +167,14 @@ def check_parity(model: GPT, ids_BT: Tensor) -> None:
     result.loss.backward()
     fused = model.loss(ids_BT, targets_BT)
     torch.testing.assert_close(fused, result.loss, **CLOSE)
+    gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     for ours in (loss, fused):
         model.zero_grad()
         ours.backward()
-        for name, read in pairs(model, theirs):
+        for name, parameter in model.named_parameters():
+            want = in_theirs(model.config.family, name, gradients)
             torch.testing.assert_close(
-                model.get_parameter(name).grad,
-                read(lambda parameter: parameter.grad),
-                **CLOSE,
-                msg=lambda text, name=name: f"gradient of {name}: {text}",
+                parameter.grad, want, **CLOSE, msg=lambda text, name=name: f"gradient of {name}: {text}"
             )
 
 

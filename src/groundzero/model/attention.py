@@ -154,7 +154,7 @@ class Attention(nn.Module):
         rotary_dim = self.config.rotary_dim
         if rotary_dim == x_BHTE.shape[-1]:
             return rotate(x_BHTE, *turn)
-        turned, rest = torch.split(x_BHTE, (rotary_dim, x_BHTE.shape[-1] - rotary_dim), dim=-1)
+        turned, rest = torch.split(x_BHTE, [rotary_dim, x_BHTE.shape[-1] - rotary_dim], dim=-1)
         return torch.cat((rotate(turned, *turn), rest), dim=-1)
 
     def _mix(

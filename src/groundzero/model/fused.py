@@ -47,7 +47,8 @@ def rotate(x_BHTR: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _inverse_rms(x_ND: Tensor, eps: float) -> Tensor:
     accumulate = torch.float64 if x_ND.dtype == torch.float64 else torch.float32
     norm_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True, dtype=accumulate)
-    return (norm_N1.square() / x_ND.shape[-1] + eps).rsqrt().to(x_ND.dtype)
+    inverse_N1: Tensor = (norm_N1.square() / x_ND.shape[-1] + eps).rsqrt()
+    return inverse_N1.to(x_ND.dtype)
 
 
 class _UnitRMS(torch.autograd.Function):
@@ -79,8 +80,9 @@ class _ReLUSquared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (dy_NF,) = grads
         (positive_NF,) = ctx.saved_tensors
-        return (grads[0] * positive_NF).mul_(2)
+        return torch.mul(dy_NF, positive_NF).mul_(2)
 
 
 class _Rotate(torch.autograd.Function):

@@ -137,11 +137,12 @@ class GPT(nn.Module):
             targets_BT: the tokens to predict, -1 where none counts.
             cache: keys and values of earlier tokens; the new ones are appended.
             documents_BT: document of each token; attention then stays within it. None attends across.
-            positions_BT: place of each token, where it is not simply its column.
+            positions_BT: place of each token, where it is not simply its column; within the context.
             side_inputs: further inputs by name, for models that declare them in `side_input_names`.
 
         Returns:
-            logits_BTV over the real vocabulary, and the mean cross-entropy in nats (None without targets).
+            logits_BTV over the real vocabulary, and the mean cross-entropy in nats: None without targets, 0 when all
+            of them are -1.
 
         Raises:
             InputError: the sequence does not fit a model whose positions are a table.
@@ -243,7 +244,7 @@ class GPT(nn.Module):
             turn = (cos, sin) if isinstance(places, slice) else (cos[:, None], sin[:, None])
         else:
             table_TD = self.position.weight if config.position == "learned" else self.get_buffer("position_TD")
-            if isinstance(places, slice) and longest > config.context:
+            if longest > config.context and positions_BT is None:
                 raise InputError(
                     f"A sequence of {longest} tokens does not fit the {config.context} positions of this model.",
                     remedy="Shorten it, or train with a larger context.",
