@@ -54,6 +54,10 @@ def test_an_empty_stop_string_and_a_negative_stop_id_are_refused():
 def test_an_unknown_setting_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match=r"Did you mean 'temperature'\?"):
         SamplingConfig.parse({"temprature": 1})
+    with pytest.raises(UsageError, match=r"no option --temprature. Did you mean --temperature\?"):
+        SamplingConfig.from_options({"temprature": 1})
+    with pytest.raises(UsageError, match=r"no option --xyzzy. Known: --max-tokens"):
+        SamplingConfig.from_options({"xyzzy": 1})
 
 
 def test_a_bare_stop_is_one_stop_and_none_is_none():

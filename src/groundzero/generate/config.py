@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -101,7 +102,7 @@ class SamplingConfig(Settings):
         """Validate what came from a command line or another interface with options of these names.
 
         Raises:
-            UsageError: a value out of its range; the message names the option and the range.
+            UsageError: no such option, or a value out of its range; the message names the option and the range.
         """
         try:
             return cls.model_validate(dict(values))
@@ -110,10 +111,18 @@ class SamplingConfig(Settings):
             if found is None:
                 problem = error.errors(include_url=False)[0]
                 option = _option(str(problem["loc"][0]))
+                if problem["type"] == "extra_forbidden":
+                    raise UsageError(f"There is no option {option}.", remedy=_nearest(option, cls)) from None
                 message = problem["msg"].removeprefix("Value error, ")
                 raise UsageError(f"{option} cannot be {problem['input']!r}: {message}.") from None
             name, value, span = found
             raise UsageError(f"{_option(name)} cannot be {value!r}.", remedy=f"Give {span}.") from None
+
+
+def _nearest(option: str, cls: type[SamplingConfig]) -> str:
+    known = [_option(name) for name in cls.model_fields]
+    near = difflib.get_close_matches(option, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
 
 
 def _option(name: str) -> str:

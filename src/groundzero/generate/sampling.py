@@ -90,10 +90,13 @@ def distribution(logits_BV: Tensor, rows: RowSettings) -> Tensor:
     """
     top_B1 = logits_BV.amax(-1, keepdim=True)
     scaled_BV = (logits_BV - top_B1) / rows.temperature_B[:, None]
+    top_BK = None
     if rows.largest_k:
-        scaled_BV = _cut_below(scaled_BV, _kth_largest(scaled_BV, rows))
+        top_BK = scaled_BV.topk(min(rows.largest_k, scaled_BV.shape[1])).values
+        kth_B = _kth_largest(top_BK, rows)
+        scaled_BV, top_BK = _cut_below(scaled_BV, kth_B), _cut_below(top_BK, kth_B)
     if rows.any_nucleus:
-        scaled_BV = _cut_below(scaled_BV, _nucleus_border(scaled_BV, rows))
+        scaled_BV = _cut_below(scaled_BV, _nucleus_border(scaled_BV, top_BK, rows))
     if rows.any_min_p:
         # The likeliest token has scaled logit 0, so a ratio of probabilities is a difference from it.
         scaled_BV = _cut_below(scaled_BV, rows.min_p_B.log())
@@ -145,29 +148,28 @@ def _cut_below(scaled_BV: Tensor, border_B: Tensor) -> Tensor:
     return scaled_BV.masked_fill(scaled_BV < border_B[:, None], -torch.inf)
 
 
-def _kth_largest(scaled_BV: Tensor, rows: RowSettings) -> Tensor:
+def _kth_largest(top_BK: Tensor, rows: RowSettings) -> Tensor:
     """The value of the k-th largest logit of each row; -inf where top-k is off."""
-    vocabulary = scaled_BV.shape[1]
-    top_BK = scaled_BV.topk(min(rows.largest_k, vocabulary)).values
     index_B = rows.top_k_B.clamp(1, top_BK.shape[1]) - 1
     kth_B = top_BK.gather(1, index_B[:, None]).squeeze(1)
     return torch.where(rows.top_k_B > 0, kth_B, -torch.inf)
 
 
-def _nucleus_border(scaled_BV: Tensor, rows: RowSettings) -> Tensor:
-    """The smallest logit in the smallest set of likeliest tokens that reaches top_p; -inf where top-p is off."""
+def _nucleus_border(scaled_BV: Tensor, top_BK: Tensor | None, rows: RowSettings) -> Tensor:
+    """The smallest logit in the smallest set of likeliest tokens that reaches top_p; -inf where top-p is off.
+
+    Args:
+        top_BK: the largest of `scaled_BV` in order, where top-k has sorted them out already: the first guess.
+    """
     vocabulary = scaled_BV.shape[1]
     log_total_B1 = scaled_BV.logsumexp(-1, keepdim=True)
-    # A GPU sorts fast and waits long for the question whether the guess was enough, so it sorts at once.
-    guesses = (vocabulary,) if scaled_BV.is_cuda else (min(_NUCLEUS_GUESS, vocabulary), vocabulary)
     off_B = rows.top_p_B >= 1
-    border_B = torch.full_like(off_B, -torch.inf, dtype=scaled_BV.dtype)
-    for size in guesses:
-        top_BK = scaled_BV.topk(size).values
+    # A GPU sorts fast and waits long for the question whether the guess was enough, so it sorts at once.
+    if top_BK is None or scaled_BV.is_cuda:
+        top_BK = scaled_BV.topk(vocabulary if scaled_BV.is_cuda else min(_NUCLEUS_GUESS, vocabulary)).values
+    while True:
         probs_BK = (top_BK - log_total_B1).exp()
-        before_BK = probs_BK.cumsum(-1) - probs_BK
-        kept_BK = before_BK < rows.top_p_B[:, None]
-        border_B = top_BK.masked_fill(~kept_BK, torch.inf).amin(-1).masked_fill(off_B, -torch.inf)
-        if size == vocabulary or not bool((kept_BK[:, -1] & ~off_B).any()):
-            break
-    return border_B
+        kept_BK = probs_BK.cumsum(-1) - probs_BK < rows.top_p_B[:, None]
+        if top_BK.shape[1] == vocabulary or not bool((kept_BK[:, -1] & ~off_B).any()):
+            return top_BK.masked_fill(~kept_BK, torch.inf).amin(-1).masked_fill(off_B, -torch.inf)
+        top_BK = scaled_BV.topk(vocabulary).values
