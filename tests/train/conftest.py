@@ -86,9 +86,8 @@ class Laboratory:
     def sampler(self, model: GPT) -> Callable[[str, int, int], str]:
         def sample(prompt: str, tokens: int, seed: int) -> str:
             sampling = SamplingConfig(max_tokens=tokens, temperature=0.9, seed=seed, ignore_eos=True)
-            completion = Engine(model, IdsOnly(VOCABULARY), max_batch=1).run(
-                [Request([ord(prompt) % VOCABULARY], sampling)]
-            )[0]
+            engine = Engine(model, IdsOnly(VOCABULARY), max_batch=1)
+            completion = engine.run([Request([ord(prompt) % VOCABULARY], sampling)])[0]
             return " ".join(map(str, completion.ids))
 
         return sample
