@@ -65,6 +65,8 @@ def train(
         raise InputError(f"{path} exists already.", remedy="Choose another --out, or replace it with --overwrite.")
     start = time.monotonic()
     with open_corpus(text, DataConfig(text=text)) as corpus:
+        if next(iter(corpus), None) is None:
+            raise InputError(f"{text} holds no text.", remedy="Give a file or folder with text in it.")
         with progress("Reading text", total=None, unit="MB") as bar:
             texts = _Counted(corpus, bar)
             tokenizer = train_tokenizer(texts, config)

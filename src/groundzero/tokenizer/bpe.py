@@ -27,7 +27,7 @@ import tiktoken
 from groundzero.reference.bpe import N_CONTROL
 from groundzero.tokenizer.blocks import blocks_of, stream_blocks
 from groundzero.tokenizer.frequency import count_made, surely_frequent
-from groundzero.tokenizer.merges import merges_of
+from groundzero.tokenizer.merges import MergeTable
 from groundzero.tokenizer.patterns import SplitPattern
 
 FIRST_MERGE = N_CONTROL + 256
@@ -46,7 +46,7 @@ def train_tokens(texts: Iterable[str], n_tokens: int, pattern: SplitPattern, min
     tokens = [bytes(token) for token, _rank in trainer.get_mergeable_ranks()]
     if min_frequency == 1 or surely_frequent(texts, tokens, trainer.encode, min_frequency):
         return tokens
-    times_made = count_made(texts, tokens, merges_of(tokens), BytePairEngine(tokens, pattern, ()).encode_batch)
+    times_made = count_made(texts, tokens, MergeTable(tokens).all(), BytePairEngine(tokens, pattern, ()).encode_batch)
     rare = np.flatnonzero(times_made < min_frequency)
     return tokens[: 256 + int(rare[0])] if len(rare) else tokens
 

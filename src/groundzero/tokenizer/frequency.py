@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from groundzero.reference.bpe import N_CONTROL
 from groundzero.tokenizer.blocks import window_around
-from groundzero.tokenizer.merges import N_BYTES, parts_of
+from groundzero.tokenizer.merges import N_BYTES, MergeTable
 
 
 def surely_frequent(
@@ -48,6 +48,13 @@ def surely_frequent(
     return True
 
 
+MOST_PLACES = 1000
+"""Places to look at for one token; 20 microseconds each. Where that is not enough, everything is counted."""
+
+LONGEST = 64
+"""Longer tokens, in bytes, are not taken apart here: that would recurse as deep as they are long."""
+
+
 class _Prover:
     """Finds places where a token was made, without encoding more than their surroundings."""
 
@@ -55,7 +62,7 @@ class _Prover:
         self._texts = texts
         self._tokens = tokens
         self._encode = encode
-        self._index_of = {token: index for index, token in enumerate(tokens)}
+        self._merges = MergeTable(tokens)
 
     def times_made(self, index: int, enough: int) -> int:
         """How often the token was made in the texts, at least; stops looking at `enough`."""
@@ -63,25 +70,28 @@ class _Prover:
             spelling = self._tokens[index].decode("utf-8")
         except UnicodeDecodeError:
             return 0
-        made = 0
+        if len(spelling) > LONGEST:  # rustbpe encodes in the square of a word's length
+            return 0
+        made = looked = 0
         for text in self._texts:
             at = text.find(spelling)
-            while at >= 0:
+            while at >= 0 and looked < MOST_PLACES:
+                looked += 1
                 window = window_around(text, at, at + len(spelling))
                 if window:
                     made += sum(self._made_in(token, index) for token in self._encode(text[slice(*window)]))
                     if made >= enough:
                         return made
-                at = text.find(spelling, max(window[1] if window else 0, at + 1))
+                at = text.find(spelling, max(window[1], at + 1) if window else at + 512)
         return made
 
     def _made_in(self, token: int, index: int) -> int:
         """How often `index` was made on the way to `token`."""
         if token == index:
             return 1
-        if token < index or self._tokens[index] not in self._tokens[token]:
+        if token < index or self._tokens[index] not in self._tokens[token] or len(self._tokens[token]) > LONGEST:
             return 0
-        return sum(self._made_in(part, index) for part in parts_of(self._tokens[token], self._index_of))
+        return sum(self._made_in(part, index) for part in self._merges.parts(token))
 
 
 def count_made(

@@ -15,7 +15,7 @@ from groundzero.reference.bpe import CONTROL_TOKENS, N_CONTROL
 from groundzero.tokenizer import file
 from groundzero.tokenizer.bpe import BytePairEngine
 from groundzero.tokenizer.characters import CharacterEngine
-from groundzero.tokenizer.merges import merges_of
+from groundzero.tokenizer.merges import MergeTable
 from groundzero.tokenizer.patterns import SplitPattern
 from groundzero.tokenizer.stream import StreamDecoder
 
@@ -63,7 +63,7 @@ class Tokenizer:
         """bpe: the pair of ids behind each id from 320 on; empty for characters."""
         if self.kind == "char":
             return []
-        return [(N_CONTROL + left, N_CONTROL + right) for left, right in merges_of(self._tokens)]
+        return [(N_CONTROL + left, N_CONTROL + right) for left, right in MergeTable(self._tokens).all()]
 
     @cached_property
     def fingerprint(self) -> str:
