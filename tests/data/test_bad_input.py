@@ -250,6 +250,48 @@ def test_a_writer_that_writes_in_place_would_be_noticed(
         refuse_every_write(existing, tmp_path, tokenizer, monkeypatch)
 
 
+class KilledError(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_a_process_killed_at_any_write_loses_nothing(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing runs after the kill, no clean-up either; what is found next is the old dataset or the new one, whole."""
+    out = tmp_path / "out"
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"some text of {name}", encoding="utf-8")
+    found = []
+    for owner, name in WRITES:
+        for nth in range(100):
+            prepare(tmp_path / "a.txt", out, tokenizer, overwrite=True)
+            calls = iter(range(1000))
+            with monkeypatch.context() as patch:
+                kill(patch, owner, name, when=lambda calls=calls, nth=nth: next(calls) == nth)
+                patch.setattr("groundzero.data.publish.shutil.rmtree", lambda *_, **__: None)
+                try:
+                    prepare(tmp_path / "b.txt", out, tokenizer, overwrite=True)
+                    break
+                except KilledError:
+                    pass
+            with pytest.raises(StorageError, match="already exists"):
+                prepare(tmp_path / "b.txt", out, tokenizer)
+            found.append(TokenDataset.open(out, verify=True).manifest.sources[0].name)
+    assert found.count("a.txt") > 10
+    assert found.count("b.txt") == 1  # killed after the rename
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, when: Callable[[], bool]) -> None:
+    real = getattr(owner, name)
+
+    def killing(*arguments: Any, **options: Any) -> Any:
+        if when():
+            raise KilledError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, killing)
+
+
 def test_what_a_killed_process_left_is_tidied_up(tmp_path: Path, tokenizer: Any) -> None:
     (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
     prepare(tmp_path / "a.txt", tmp_path / "out", tokenizer)

@@ -1,9 +1,9 @@
 """Text to token shards in two readings: the first learns what there is, the second encodes and writes.
 
-Framing. A corpus of documents becomes `<BOS> text <EOS>` for each, so that generation can start from `<BOS>` with an
-empty prompt and stop by itself at `<EOS>`. A single document is split by tail and stays plain text: an `<EOS>` in its
-middle would be false, and the validation tokens are then exactly nanoGPT's; only its training part starts with `<BOS>`,
-so that generation can start from nothing there too.
+Framing. Documents that stay whole become `<BOS> text <EOS>` each, so that generation can start from `<BOS>` with an
+empty prompt and stop by itself at `<EOS>`. Text that is split by tail (a single document, above all) stays plain: an
+`<EOS>` in the middle of a text would be false, and the validation tokens are then exactly nanoGPT's. Only the training
+part of each document starts with `<BOS>`, so that generation can start from nothing there too.
 """
 
 from __future__ import annotations
