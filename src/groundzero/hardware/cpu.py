@@ -53,8 +53,11 @@ class Cpu:
 
     @property
     def fast_bfloat16(self) -> bool:
-        """Whether bfloat16 products run on instructions made for them. Measured on an AVX512-BF16 machine without AMX,
-        a 1024 x 1024 product is 4.4 times as fast as in float32; where they are emulated, bfloat16 is slower."""
+        """Whether bfloat16 products run on instructions made for them; where they are emulated, bfloat16 is slower.
+
+        On an AVX512-BF16 machine without AMX a 1024 x 1024 product is 4.4 times as fast as in float32, and a training
+        step of the presets nano, micro and tiny 3.0 to 3.1 times (one thread, minimum of nine).
+        """
         return any(self.features.get(name, False) for name in ("AMX-BF16", "AVX512-BF16", "ARM-BF16"))
 
     @property
