@@ -59,9 +59,9 @@ class RotaryScaling(Settings):
     """How many times longer the context becomes."""
     original_context: int = Field(gt=0)
     """The context the model was trained at, in tokens."""
-    beta_fast: float = 32.0
+    beta_fast: float = Field(32.0, gt=0)
     """YaRN: bands that turn more often than this over the original context are left alone, in turns."""
-    beta_slow: float = 1.0
+    beta_slow: float = Field(1.0, gt=0)
     """YaRN: bands that turn less often than this are fully interpolated, in turns."""
 
 
@@ -90,7 +90,7 @@ class GPTConfig(Settings):
     """Width of one head; d_model / n_head when 0."""
     position: Position = "rotary"
     """How a token knows its place."""
-    rotary_base: float = Field(10_000.0, gt=0)
+    rotary_base: float = Field(10_000.0, gt=1)
     """Base of the geometric series of rotary wavelengths (Su et al. 2021)."""
     rotary_fraction: float = Field(1.0, gt=0, le=1)
     """Share of each head that is rotated."""
@@ -140,6 +140,8 @@ class GPTConfig(Settings):
 
     @model_validator(mode="after")
     def _derive_and_check(self) -> Self:
+        if not self.head_dim and self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} is not divisible by n_head {self.n_head}")
         derived = {
             "n_kv_head": self.n_kv_head or self.n_head,
             "head_dim": self.head_dim or self.d_model // self.n_head,
@@ -147,11 +149,9 @@ class GPTConfig(Settings):
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
-        if self.head_dim * self.n_head != self.d_model and "head_dim" not in self.model_fields_set:
-            raise ValueError(f"d_model {self.d_model} is not divisible by n_head {self.n_head}")
         if self.n_head % self.n_kv_head:
             raise ValueError(f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}")
-        if self.position == "rotary" and self.rotary_dim % 2:
+        if self.position == "rotary" and (self.rotary_dim % 2 or not self.rotary_dim):
             raise ValueError(f"rotary positions need an even head_dim x rotary_fraction, got {self.rotary_dim}")
         return self
 

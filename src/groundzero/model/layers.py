@@ -37,9 +37,9 @@ def linear_together(layers: Sequence[nn.Module], x_BTD: Tensor) -> Sequence[Tens
     if not joined:
         return [layer(x_BTD) for layer in layers]
     plain = [layer for layer in layers if isinstance(layer, Linear)]
-    weight = torch.cat(tuple(layer.weight for layer in plain)).to(x_BTD.dtype)
+    weight = torch.cat([layer.weight for layer in plain]).to(x_BTD.dtype)
     biases = [layer.bias for layer in plain if layer.bias is not None]
-    bias = torch.cat(biases).to(x_BTD.dtype) if biases else None
+    bias = torch.cat(tuple(biases)).to(x_BTD.dtype) if biases else None
     return torch.split(F.linear(x_BTD, weight, bias), [layer.out_features for layer in plain], dim=-1)
 
 

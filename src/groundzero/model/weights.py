@@ -51,7 +51,9 @@ def load_weights(model: nn.Module, directory: Path) -> None:
         weight_map = json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"]
         by_file: dict[str, list[str]] = {}
         for name, file_name in weight_map.items():
-            by_file.setdefault(Path(file_name).name, []).append(name)
+            if Path(file_name).name != file_name or not file_name.endswith(".safetensors"):
+                raise ValueError(f"{file_name!r} names no shard beside it")
+            by_file.setdefault(file_name, []).append(name)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise FormatError(f"Cannot read the weight index of {directory}: {error}.", remedy=_REMEDY) from None
     parameters = dict(model.named_parameters())
@@ -69,6 +71,8 @@ def load_weights(model: nn.Module, directory: Path) -> None:
                             f"the model needs {tuple(parameters[name].shape)}.",
                             remedy=_REMEDY,
                         )
+                    if not tensor.is_floating_point():
+                        raise FormatError(f"{name} in {directory / file_name} is {tensor.dtype}.", remedy=_REMEDY)
                     parameters[name].copy_(tensor)
         except (OSError, SafetensorError) as error:
             raise FormatError(f"{directory / file_name} is damaged: {error}.", remedy=_REMEDY) from None
