@@ -57,7 +57,7 @@ TEXT = st.lists(st.one_of(PIECES, PIECES, st.sampled_from(SHARED)), max_size=30)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(TEXT, min_size=1, max_size=5), unseen=TEXT, least=st.integers(1, 4), n_merges=st.integers(0, 60))
 def test_same_merges_and_same_ids_as_the_reference(
     pattern: str, texts: list[str], unseen: str, least: int, n_merges: int

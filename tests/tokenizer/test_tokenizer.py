@@ -27,7 +27,7 @@ def test_every_unicode_scalar_round_trips() -> None:
     (ids,) = BPE.encode_batch([text])
     assert BPE.decode(ids) == text
     random.Random(0).shuffle(scalars)
-    apart = ["".join(scalars[i : i + 64]) for i in range(0, len(scalars), 64)]
+    apart = ["".join(scalars[i : i + 4096]) for i in range(0, len(scalars), 4096)]
     assert [BPE.decode(ids) for ids in BPE.encode_batch(apart)] == apart
 
 
@@ -149,6 +149,25 @@ def test_a_lone_surrogate_is_named_with_its_place(tokenizer: Tokenizer) -> None:
             call("abc\ud800")
     with pytest.raises(InputError, match=r"U\+DFFF"):
         train_tokenizer(["\udfff"], TokenizerConfig())
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u3000", " \n"])
+def test_an_endless_run_of_white_space_is_refused_and_a_long_one_is_not(blank: str) -> None:
+    long = "the" + blank * (100_000 // len(blank)) + "cat"
+    assert BPE.decode(BPE.encode(long)) == long
+    endless = "the" + blank * 2_000_000 + "cat"
+    for call in (BPE.encode, lambda text: BPE.encode_batch([text]), lambda text: BPE.encode_bytes(text.encode())):
+        with pytest.raises(InputError, match="white-space characters in a row"):
+            call(endless)
+    with pytest.raises(InputError, match="white-space characters in a row"):
+        train_tokenizer([endless], TokenizerConfig())
+
+
+def test_words_of_any_length_train_and_encode() -> None:
+    for word in ("a" * 100_000, " " * 100_000, "abc" * 30_000, "世" * 30_000):
+        tokenizer = train_tokenizer([word, "x" + word], TokenizerConfig(vocab_size=360))
+        assert tokenizer.decode(tokenizer.encode(word)) == word
+        assert len(tokenizer.merges) == tokenizer.vocab_size - 320
 
 
 def test_bytes_that_are_no_text_need_bpe() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ class Tokenizer:
 
     Ids 0-63 are control tokens (`controls` names them); then come 256 bytes and merges (`bpe`), or the characters of
     the training text (`char`). Every method raises `InputError` for an id outside `0 .. vocab_size - 1` and for text
-    with a lone surrogate, which no UTF-8 can hold.
+    with a lone surrogate, which no UTF-8 can hold, or with hundreds of thousands of blanks in a row.
     """
 
     pad_id, unk_id, bos_id, eos_id, sep_id, mask_id, know_id = range(7)
@@ -94,10 +95,10 @@ class Tokenizer:
             if "\udc80" <= character <= "\udcff":
                 if self.kind == "char":
                     raise InputError("These bytes are not UTF-8 text.", remedy="Use a bpe tokenizer for binary data.")
-                ids += self._engine.encode(text[start:i]) if i > start else []
+                ids += self.encode(text[start:i]) if i > start else []
                 ids.append(N_CONTROL + ord(character) - 0xDC00)
                 start = i + 1
-        return ids + self._engine.encode(text[start:])
+        return ids + self.encode(text[start:])
 
     def decode(self, ids: Ids, *, keep_control: bool = False) -> str:
         """Text of `ids`; bytes that are not UTF-8 become U+FFFD. Control tokens are dropped unless kept by name."""
@@ -182,8 +183,15 @@ def check_text(text: str) -> bytes:
     """The UTF-8 bytes of `text`.
 
     Raises:
-        InputError: it holds half of a surrogate pair, which is no character.
+        InputError: it holds half of a surrogate pair, which is no character, or an absurd run of white space.
     """
+    for at in range(0, len(text), LONGEST_BLANK):  # a run twice as long covers one of these places
+        blank = _BLANK.match(text, at)
+        if blank and blank.end() - at >= LONGEST_BLANK:
+            raise InputError(
+                f"The text holds more than {LONGEST_BLANK:,} white-space characters in a row, from character {at}.",
+                remedy="Take them out; no tokenizer's split pattern gets through.",
+            )
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -191,3 +199,8 @@ def check_text(text: str) -> bytes:
             f"The text holds a lone surrogate U+{ord(text[error.start]):04X} at character {error.start}.",
             remedy="Decode its source as UTF-8 with errors='replace', or pass bytes to encode_bytes.",
         ) from None
+
+
+LONGEST_BLANK = 250_000
+"""Rust's split engine gives up on a run of about a million white-space characters; rustbpe would panic."""
+_BLANK = re.compile(r"\s*")
