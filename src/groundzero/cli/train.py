@@ -70,7 +70,7 @@ def command(
     if nothing_given and sys.stdin.isatty() and sys.stderr.isatty():
         from groundzero.cli.wizard import ask  # noqa: PLC0415 - only for this case
 
-        answers = ask()
+        answers = ask(options, out)
         if answers is None:
             raise typer.Exit(0)
         preset, out, options = answers.preset, answers.out, answers.options
