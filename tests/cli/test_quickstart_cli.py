@@ -21,6 +21,9 @@ KEYS = {
     "samples", "samples_file", "loss_plot", "word_share", "punctuation_share", "finished_share",
 }  # fmt: skip
 
+RECIPE = quickstart.RECIPE
+SAMPLE_TOKENS = quickstart.SAMPLE_TOKENS
+
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 200
 
 
@@ -52,6 +55,17 @@ def test_the_embedded_facts_make_a_run_that_needs_nothing_else(capsys, tmp_path)
     for name in ("manifest.json", "tokenizer.json", "metrics.jsonl", "samples.txt", "loss.png", "corpus.txt"):
         assert (tmp_path / "run" / name).is_file(), name
     assert main(["generate", "--run", result["run"], "--max-tokens", "3", "--seed", "1", "--device", "cpu"]) == 0
+
+
+@pytest.mark.slow
+def test_the_samples_read_as_sentences(capsys, tmp_path, monkeypatch):
+    """The recipe as shipped, for a number of steps that two cores reach well within its five minutes."""
+    monkeypatch.setattr(quickstart, "RECIPE", {**RECIPE, "train": {**RECIPE["train"], "steps": 900}})
+    monkeypatch.setattr(quickstart, "SAMPLE_TOKENS", SAMPLE_TOKENS)
+    result = run_json(capsys, "--out", str(tmp_path / "run"))
+    assert result["word_share"] >= 0.95
+    assert result["punctuation_share"] >= 0.8
+    assert result["finished_share"] >= 0.8
 
 
 def test_a_file_of_ones_own_and_the_same_seed_twice(capsys, tmp_path):
