@@ -124,7 +124,7 @@ def test_muon_updates_lying_and_standing_matrices_in_any_company():
     def update(groups: list[list[int]]) -> dict[int, torch.Tensor]:
         parameters = {i: torch.nn.Parameter(values[i].clone()) for group in groups for i in group}
         for group in groups:
-            muon = Muon([parameters[i] for i in group], lr=0.1, momentum=0.9, weight_decay=0.1)
+            muon = Muon([{"params": [parameters[i] for i in group], "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}])
             for _ in range(3):
                 for i in group:
                     parameters[i].grad = gradients[i].clone()
@@ -143,7 +143,7 @@ def test_fused_adamw_equals_the_plain_one(lab, monkeypatch, dtype, tolerance):
         monkeypatch.setattr(optimizer_module, "_has_fused_adamw", lambda device, fused=fused: fused)
         model = lab.model().to(dtype)
         optimizers = Optimizers(model, lab.config(optimizer="adamw"))
-        assert optimizers.optimizers[0].defaults["fused"] is fused
+        assert optimizers.optimizers[0].fused is fused
         generator = torch.Generator().manual_seed(0)
         for _ in range(4):
             for parameter in model.parameters():

@@ -207,12 +207,12 @@ class Trainer:
             loss += part.detach()
         if self.scaler is not None:
             for optimizer in self.optimizers.optimizers:
-                self.scaler.unscale_(optimizer)
+                self.scaler.unscale_(optimizer)  # type: ignore[arg-type]  # asks for param_groups only
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip or float("inf"), foreach=True)
         if self.scaler is not None:
             for optimizer in self.optimizers.optimizers:
-                self.scaler.step(optimizer)
+                self.scaler.step(optimizer)  # type: ignore[arg-type]  # asks for step() only
                 optimizer.zero_grad(set_to_none=True)
             self.scaler.update()
         elif math.isfinite(float(loss + grad_norm)):  # waits for the device, so that nothing bad reaches a weight
