@@ -153,13 +153,15 @@ def run_machine(disk: ModuleType, run_class: type[RunDirectory], examples: int) 
             derandomize=True,
             phases=[Phase.generate],  # a failing sequence need not be shortened here; that takes a minute
             database=None,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
-def test_a_sound_checkpoint_and_the_best_survive_any_sequence(faulty_disk: ModuleType) -> None:
-    run_machine(faulty_disk, RunDirectory, 60)
+@pytest.mark.parametrize("examples", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_sound_checkpoint_and_the_best_survive_any_sequence(faulty_disk: ModuleType, examples: int) -> None:
+    run_machine(faulty_disk, RunDirectory, examples)
 
 
 class CountsDamagedOnes(RunDirectory):
@@ -182,4 +184,4 @@ class ForgetsTheBest(RunDirectory):
 @pytest.mark.parametrize("broken", [CountsDamagedOnes, ForgetsTheBest])
 def test_the_state_machine_catches_broken_variants(faulty_disk: ModuleType, broken: type[RunDirectory]) -> None:
     with pytest.raises((AssertionError, KeyError)):
-        run_machine(faulty_disk, broken, 60)
+        run_machine(faulty_disk, broken, 1000)  # stops soon after the first failure
