@@ -12,6 +12,10 @@ from groundzero.model.gpt import GPT
 from groundzero.model.loss import score_targets
 
 
+EVALUATION_TOKENS = 8192
+"""Tokens in one forward pass at least: without gradients there is room for more than a training batch."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Figures over the validation split, or over its first part where one was asked for."""
@@ -44,9 +48,10 @@ def evaluate(
     Windows stand side by side, so a token sees at most `context` before it: the figure that nanoGPT's setting gives.
     """
     was_training = model.training
+    rows = batch_size or max(loader.batch_size, EVALUATION_TOKENS // loader.context)
     model.eval()
     loss_sum, correct, counted = 0.0, 0, 0
-    for batch in loader.validation_batches(max_tokens=max_tokens or None, batch_size=batch_size or None):
+    for batch in loader.validation_batches(max_tokens=max_tokens or None, batch_size=rows):
         moved = batch.to(model.device)
         isolate = isolate_documents and moved.has_borders
         hidden_BTD = model.hidden(

@@ -82,12 +82,11 @@ class AdamW(Optimizer):
 
     def _step_group(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         for parameter in parameters:
-            if parameter not in self.state:
-                self.state[parameter] = {
-                    "step": torch.zeros((), device=parameter.device),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+            state = self.state.setdefault(parameter, {})
+            if not state:
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
         states = [self.state[parameter] for parameter in parameters]
         weights: list[Tensor] = list(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
