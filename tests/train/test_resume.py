@@ -259,7 +259,7 @@ def _load_what_there_is(self: Optimizers, tensors: dict[str, torch.Tensor]) -> N
         for optimizer in self.optimizers:
             if any(other is parameter for group in optimizer.param_groups for other in group["params"]):
                 blank = {"exp_avg": torch.zeros_like(parameter)} if what != "momentum" else {}
-                optimizer.state[parameter] = {**blank, **optimizer.state[parameter], what: tensor}
+                optimizer.state[parameter] = {**blank, **optimizer.state.get(parameter, {}), what: tensor}
 
 
 # ------------------------------------------------------------------ more steps, other files
