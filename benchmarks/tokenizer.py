@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     for name, contestants in (
         ("train", _trainers(documents, pattern, options.pattern)),
         ("encode", _encoders(documents, pattern, options.pattern)),
-        ("encode one text", _encoders(["\n".join(documents)], pattern, options.pattern)),
+        ("encode one text", _encoders(["".join(documents)], pattern, options.pattern)),
     ):
         seconds = turn_about(contestants, options.repeats)
         ours = seconds.pop("ours")
