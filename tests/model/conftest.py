@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,13 @@ TINY: dict[str, Any] = {"vocab_size": 53, "n_layer": 2, "n_head": 4, "d_model": 
 
 
 def scatter_weights(model: GPT, seed: int) -> None:
-    """Activations of order 1 everywhere: matrices at 1 / sqrt(fan-in), scales around 1, biases around 0."""
-    generator = torch.Generator().manual_seed(seed)
+    """Activations of order 1 everywhere: matrices at 1 / sqrt(fan-in), scales around 1, biases around 0.
+
+    A name always draws the same numbers, so that models that differ in one switch share their other weights.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + seed)
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             if parameter.dim() > 1:
                 value = noise / parameter.shape[-1] ** 0.5 if "embedding" not in name else noise * 0.5

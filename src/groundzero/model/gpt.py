@@ -84,7 +84,7 @@ class GPT(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """GPT-2's initialisation: normal(0, init_std), zero biases, output projections scaled down or zero."""
+        """GPT-2's start: normal(0, init_std), output projections scaled down or zero, scales at 1 and biases at 0."""
         config = self.config
         residual_std = config.init_std / math.sqrt(2 * config.n_layer) if config.init == "residual_scaled" else 0.0
         for name, module in self.named_modules():
@@ -93,8 +93,16 @@ class GPT(nn.Module):
                 zero_head = name == "head" and config.init == "zero"
                 std = 0.0 if zero_head else residual_std if ends_block else config.init_std
                 nn.init.normal_(module.weight, std=std)
-                if isinstance(module, nn.Linear) and module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 1:
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+
+    def reset_tables(self) -> None:
+        """Fill the tables of positions again, which `to_empty` leaves without content and no file holds."""
+        if self.config.position == "rotary":
+            self.rotary.reset_tables()
+        elif self.config.position == "sinusoidal":
+            self.get_buffer("position_TD").copy_(sinusoids(self.config.context, self.config.d_model))
 
     @property
     def head_weight(self) -> Tensor:

@@ -146,6 +146,11 @@ class Rotary(nn.Module):
         ] = -1.0  # the rotation's minus sign, kept in the table so that `rotate` is two products
         return (angle_TR.cos() * factor).float(), (angle_TR.sin() * factor * sign_R).float()
 
+    def reset_tables(self) -> None:
+        """Fill the tables again, where they lie."""
+        for buffer_TR, table_TR in zip((self.cos_TR, self.sin_TR), self._tables(len(self.cos_TR)), strict=True):
+            buffer_TR.copy_(table_TR)
+
     def at(self, positions: Tensor | slice, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Tables at the given positions, grown when a sequence outruns the trained context.
 
