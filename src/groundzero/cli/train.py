@@ -60,7 +60,7 @@ def command(
             "precision": precision,
             "compile": compile_,
         },
-        "data": {"text": text, "dataset": _dataset(dataset)},
+        "data": {"text": text, "dataset": dataset},
         "tokenizer": {"kind": tokenizer},
     }
     options = {
@@ -92,15 +92,6 @@ def command(
 def resume_command(path: Path) -> str:
     """What to type to go on with a run."""
     return f"gz train --resume --out {shlex.quote(str(path))}"
-
-
-def _dataset(name: str | None) -> str | None:
-    """A dataset's folder, from its name or path."""
-    if name is None:
-        return None
-    from groundzero.data.registry import Registry  # noqa: PLC0415 - only when asked for
-
-    return str(Registry().resolve(name))
 
 
 def _summary(payload: Mapping[str, Any]) -> None:

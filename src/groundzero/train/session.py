@@ -13,6 +13,7 @@ import torch
 
 from groundzero.data import BatchLoader, TokenDataset
 from groundzero.data.preparation import prepare_corpus
+from groundzero.data.registry import Registry
 from groundzero.data.sources import open_corpus
 from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
@@ -155,15 +156,14 @@ def _restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer
 
 def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> tuple[Tokenizer, TokenDataset]:
     """Train the tokenizer and encode the text into the run; or take a dataset that is prepared already."""
-    if config.data.dataset:
-        dataset = TokenDataset.open(config.data.dataset)
+    place, prepared = _source(config)
+    if prepared:
+        dataset = TokenDataset.open(place)
         assert dataset.tokenizer_path is not None
         tokenizer = Tokenizer.load(dataset.tokenizer_path)
         tokenizer.save(run.tokenizer_path)
         return tokenizer, dataset
-    if not config.data.text:
-        raise ConfigError("There is nothing to train on.", remedy="Give --text FILE, a folder, or --dataset NAME.")
-    with open_corpus(config.data.text, config.data) as corpus:
+    with open_corpus(place, config.data) as corpus:
         if not corpus.bytes:
             raise InputError(f"{corpus.root} is empty.", remedy="Give a file or folder with text.")
         observer.message(f"training the {config.tokenizer.kind} tokenizer on {corpus.bytes / 1e6:.1f} MB")
@@ -171,6 +171,20 @@ def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> t
         tokenizer.save(run.tokenizer_path)
         dataset = prepare_corpus(corpus, run.path / DATA, tokenizer, overwrite=True, progress=observer.preparing)
     return tokenizer, dataset
+
+
+def _source(config: RunConfig) -> tuple[str, bool]:
+    """Where the data are, and whether they are tokens already: `data.text`, `data.dataset`, or the chosen dataset."""
+    if config.data.text:
+        return config.data.text, False
+    registry = Registry()
+    entry = registry.locate(config.data.dataset) if config.data.dataset else registry.default()
+    if entry is None:
+        raise ConfigError(
+            "There is nothing to train on.",
+            remedy="Give --text FILE or a folder, --dataset NAME, or `gz data use NAME`.",
+        )
+    return str(entry.path), entry.kind != "text"
 
 
 def _resume_data(run: RunDirectory) -> tuple[Tokenizer, TokenDataset]:
