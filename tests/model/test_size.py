@@ -128,14 +128,14 @@ def kept_by_autograd(config: GPTConfig, batch_size: int, dtype: torch.dtype) -> 
 def test_activations_are_what_autograd_keeps(family: str, precision: Any, switch: dict[str, Any]) -> None:
     config = GPTConfig.parse({**SMALL, "family": family, **switch})
     estimate = memory(config, 4, precision=precision).activations
-    assert estimate == pytest.approx(kept_by_autograd(config, 4, getattr(torch, precision)), rel=0.05)
+    assert estimate == pytest.approx(kept_by_autograd(config, 4, getattr(torch, precision)), rel=0.01)
 
 
 def test_fused_kernels_keep_no_weights_of_attention() -> None:
     config = GPTConfig.parse(SMALL)
     saved = memory(config, 4).activations - memory(config, 4, fused_kernels=True).activations
     weights = 4 * 4 * config.n_layer * config.n_head * config.context**2
-    assert saved > weights
+    assert saved == weights
     assert attention.EXPLICIT_UP_TO == LONGEST_EXPLICIT_ATTENTION
     longer = memory(config, 4, context=LONGEST_EXPLICIT_ATTENTION + 1).activations
     assert longer < memory(config, 4, context=LONGEST_EXPLICIT_ATTENTION).activations
@@ -169,8 +169,8 @@ def test_the_cache_is_what_a_full_one_takes(kv_heads: int) -> None:
 @given(batch_size=st.integers(1, 64), context=st.integers(1, 1024))
 def test_activations_grow_in_step_with_the_batch(batch_size: int, context: int) -> None:
     config = GPTConfig.parse(SMALL)
-    one = memory(config, 1, context=context).activations
-    assert memory(config, batch_size, context=context).activations == batch_size * one
+    one, two, many = (memory(config, size, context=context).activations for size in (1, 2, batch_size))
+    assert many - one == (batch_size - 1) * (two - one)
 
 
 def test_sizing_needs_no_torch() -> None:

@@ -148,15 +148,13 @@ def memory(
         context: tokens per sequence; the model's own when None.
         precision: of the computation; the weights that the optimiser owns stay in float32.
         fused_kernels: as on GPUs, where attention never writes its T x T weights down and a norm keeps its input
-            alone. On CPUs short sequences are faster with the weights, and RMSNorm is several float32 steps.
+            alone. On CPUs short sequences are faster with the weights, and RMSNorm keeps what comes before its scale.
     """
     tokens = context or config.context
     count = parameter_count(config)
     element = BYTES_PER_ELEMENT[precision]
     activations = batch_size * tokens * _activation_bytes(config, tokens, element, fused_kernels)
-    if element < 4:
-        # Each matrix, and the output layer, is cast for the forward pass and kept for the backward one.
-        activations += element * (count.matrix + config.padded_vocab_size * config.d_model)
+    activations += _weight_copy_bytes(config, element)
     return MemoryEstimate(
         weights=4 * count.allocated,
         gradients=4 * count.allocated,
@@ -172,6 +170,19 @@ def _moments(count: ParameterCount, optimizer: Optimizer) -> int:
     return 2 * count.allocated if optimizer == "adamw" else 0
 
 
+def _weight_copy_bytes(config: GPTConfig, element: int) -> int:
+    """Copies of weights that the forward pass makes and the backward pass needs, whatever the batch.
+
+    In half precision each matrix, and the output layer, is cast; in float32 those that share an input are joined.
+    """
+    blocks = 1 if config.checkpoint_activations else config.n_layer
+    if element < 4:
+        return element * (blocks * _block_matrices(config) + config.padded_vocab_size * config.d_model)
+    joined = (config.n_head + 2 * config.n_kv_head) * config.head_dim
+    joined += 2 * config.d_ff if config.activation == "swiglu" else 0
+    return element * blocks * config.d_model * joined
+
+
 def _activation_bytes(config: GPTConfig, tokens: int, element: int, fused_kernels: bool) -> int:
     """Bytes kept per token of the batch."""
     block = _block_activation_bytes(config, tokens, element, fused_kernels)
@@ -180,7 +191,7 @@ def _activation_bytes(config: GPTConfig, tokens: int, element: int, fused_kernel
     else:
         blocks = config.n_layer * block
     norms = _norm_activation_bytes(config, config.d_model, element, fused_kernels)
-    norms += 4 * config.d_model if config.norm_embeddings else 0
+    norms += element * config.d_model if config.norm_embeddings else 0
     dropout = element * config.d_model if config.dropout else 0
     logits = element * config.padded_vocab_size  # their gradient, made chunk by chunk in the forward pass
     return blocks + norms + dropout + logits
@@ -195,13 +206,12 @@ def _block_activation_bytes(config: GPTConfig, tokens: int, element: int, fused_
     if config.dropout:
         numbers += 2 * config.d_model  # masks
     kept = element * numbers + 2 * _norm_activation_bytes(config, config.d_model, element, fused_kernels)
-    if config.qk_norm:  # what comes out is counted with queries and keys above
-        kept += (queries + keys) * (element if fused_kernels else 8 if config.norm_affine else 4)
+    if config.qk_norm and (fused_kernels or config.norm_affine or config.position == "rotary"):
+        kept += element * (queries + keys)  # before scale and rotation; what comes out is counted above
     return kept
 
 
 def _norm_activation_bytes(config: GPTConfig, width: int, element: int, fused_kernels: bool) -> int:
-    """A norm's input and output; unfused RMSNorm keeps its input, and what it scales, in float32."""
-    if fused_kernels or config.norm == "layernorm":
-        return 2 * element * width
-    return (4 * (2 if config.norm_affine else 1) + element) * width
+    """A norm's input and output; our RMSNorm keeps the normalised input in place of the input, and scales that."""
+    apart = fused_kernels or config.norm == "layernorm" or config.norm_affine
+    return (2 if apart else 1) * element * width
