@@ -35,7 +35,7 @@ def stream_blocks(texts: Iterable[str], size: int) -> Iterator[str]:
             yield from blocks_of(text, size)
 
 
-def window_around(text: str, start: int, end: int, reach: int = 512) -> tuple[int, int] | None:
+def window_around(text: str, start: int, end: int, reach: int = 48) -> tuple[int, int] | None:
     """Borders of a part of `text` that holds `start:end` and encodes as it does in place; None if a cut is far."""
     low = max(start - reach, 0)
     before = [0] if low == 0 else []

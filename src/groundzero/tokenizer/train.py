@@ -24,7 +24,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         InputError: there is no text, or a document holds a lone surrogate.
     """
     if config.kind == "char":
-        characters = train_characters(_within(texts, config.max_bytes))
+        characters = train_characters(text for _, text in _within(texts, config.max_bytes))
         if not characters:
             raise _no_text()
         return Tokenizer("char", [character.encode() for character in characters])
@@ -37,29 +37,36 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 
 
 class _Documents:
-    """Documents that can be read more than once, up to a number of bytes."""
+    """Documents that can be read more than once, up to a number of bytes; checked at the first reading."""
 
     def __init__(self, texts: Iterable[str], max_bytes: int) -> None:
         self._texts = texts
         self._max_bytes = max_bytes
+        self._all_fit = False
         self.seen = False
 
     def __iter__(self) -> Iterator[str]:
-        for text in _within(self._texts, self._max_bytes):
+        if self._all_fit:
+            yield from self._texts
+            return
+        n_bytes = 0
+        for data, text in _within(self._texts, self._max_bytes):
             self.seen = self.seen or bool(text)
+            n_bytes += len(data)
             yield text
+        self._all_fit = n_bytes < self._max_bytes
 
 
-def _within(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
-    """Checked texts until `max_bytes` of UTF-8 are used up; the one that crosses is cut."""
+def _within(texts: Iterable[str], max_bytes: int) -> Iterator[tuple[bytes, str]]:
+    """Checked texts until `max_bytes` of UTF-8 are used up, with their bytes; the one that crosses is cut."""
     left = max_bytes
     for text in texts:
         data = check_text(text)
-        if len(data) > left:
-            yield data[:left].decode("utf-8", errors="ignore")
+        if len(data) >= left:
+            yield data[:left], data[:left].decode("utf-8", errors="ignore")
             return
         left -= len(data)
-        yield text
+        yield data, text
 
 
 def _no_text() -> InputError:
