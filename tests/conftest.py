@@ -10,6 +10,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update-golden` writes the golden loss curves anew."""
+    parser.addoption("--update-golden", action="store_true", help="write tests/fixtures/golden_losses.json anew")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Real data that nobody of this project wrote; `GROUNDZERO_DATA`, or `../shared/data` beside the checkout."""
