@@ -220,9 +220,10 @@ def test_a_cpu_without_them_stays_in_float32(monkeypatch: pytest.MonkeyPatch) ->
 def test_compiling_waits_for_a_run_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "find_compiler", lambda device: compiler.Compiler("/usr/bin/g++", "C++ compiler"))
     worth = hardware.compiling_pays_from()
-    assert not hardware.should_compile("auto", "cpu", worth * 0.99).compile
-    assert hardware.should_compile("auto", "cpu", worth * 1.01).compile
-    assert hardware.should_compile("auto", "cpu", 100, compile_seconds=5).compile
+    assert not hardware.should_compile("auto", "cuda", worth * 0.99).compile
+    assert hardware.should_compile("auto", "cuda", worth * 1.01).compile
+    assert hardware.should_compile("auto", "cuda", 100, compile_seconds=5).compile
+    assert not hardware.should_compile("auto", "cpu", 1e9).compile  # measured: nothing to win there
     assert hardware.should_compile("on", "cpu") == (True, "as asked")
     assert hardware.should_compile(True, "cpu").compile
     assert hardware.should_compile("off", "cpu", 1e9) == (False, "as asked")

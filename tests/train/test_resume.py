@@ -115,6 +115,27 @@ def test_a_stop_at_any_step_changes_nothing(lab, uninterrupted, resumed, optimiz
         assert ended.records == whole.records
 
 
+@pytest.mark.parametrize("family", ["gpt2", "classic", "llama", "speedrun"])
+def test_every_family_resumes_in_bfloat16(lab, make_run, family):
+    """Activations in half precision, weights and optimiser in single, as training runs where the hardware has it."""
+
+    def trainer(run: RunDirectory, seed: int = 0) -> Trainer:
+        model = lab.model(seed=seed, family=family, **SWITCHES)
+        model.compute_dtype = torch.bfloat16
+        return lab.trainer(lab.config(), run=run, model=model)
+
+    whole, run = make_run("whole"), make_run("stopped")
+    first = trainer(whole)
+    first.fit(STEPS)
+    expected = lab.state(first)
+    StopAt(5, 1, interrupt).bind(trainer(run)).fit(STEPS)
+    again = trainer(run, seed=9)
+    again.restore(run.checkpoints.latest().checkpoint.path)
+    again.fit(STEPS)
+    assert lab.differences(lab.state(again), expected) == []
+    assert lab.records(run) == lab.records(whole)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_death_between_checkpoints_loses_only_time(lab, uninterrupted, resumed, optimizer):
     config = lab.config(optimizer=optimizer, checkpoint_every=2, keep_checkpoints=1)

@@ -1,7 +1,7 @@
 """A run that the first version wrote: it loads, writes what it wrote then, and trains on.
 
-`tests/fixtures/trained-run-v1` is a whole run directory of 400 steps, its prepared text included; `expected.json` beside
-it says what came of it. It is never written anew: a later schema gets a fixture of its own.
+`tests/fixtures/trained-run-v1` is a whole run directory of 400 steps, its prepared text included; `...-expected.json`
+beside it says what came of it. It is never written anew: a later schema gets a fixture of its own.
 """
 
 from __future__ import annotations

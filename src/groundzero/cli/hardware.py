@@ -50,11 +50,13 @@ def _chosen(device: Device, precision: Precision) -> dict[str, Any]:
     from groundzero.hardware import compiling_pays_from, find_compiler, should_compile  # noqa: PLC0415
 
     long_run = should_compile("auto", device, expected_seconds=24 * 3600)
-    worth = f"; pays from about {compiling_pays_from():.0f} s of training" if long_run.compile else ""
+    reason = long_run.reason
+    if long_run.compile:
+        reason = f"{find_compiler(device.name).reason}; pays from about {compiling_pays_from():.0f} s of training"
     return {
         "device": {"name": device.name, "reason": device.reason},
         "precision": {"name": precision.name, "reason": precision.reason},
-        "compile": {"long_runs": long_run.compile, "reason": find_compiler(device.name).reason + worth},
+        "compile": {"long_runs": long_run.compile, "reason": reason},
     }
 
 

@@ -211,6 +211,11 @@ class Optimizers:
             optimizer.step()
             optimizer.zero_grad()
 
+    def forget(self) -> None:
+        """Drop all state, as if no step had been made."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+
     def state_tensors(self) -> dict[str, Tensor]:
         """All state as `<parameter>/<what>`, for safetensors."""
         names = {id(parameter): name for name, parameter in self.named.items()}

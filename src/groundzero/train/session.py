@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from groundzero.data.registry import Registry
 from groundzero.data.sources import open_corpus
 from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
-from groundzero.hardware import choose_device, choose_precision, peak_flops, peak_memory_bytes, should_compile
+from groundzero.hardware import Device, choose_device, choose_precision, peak_flops, peak_memory_bytes, should_compile
 from groundzero.model.gpt import GPT
 from groundzero.run import RunDirectory, sha256_of
 from groundzero.run.files import storage_errors
@@ -88,7 +90,11 @@ def train_run(
     device = choose_device(config.train.device)
     precision = choose_precision(device, config.train.precision)
     observer.message(f"{device.reason}; {precision.reason}")
-    tokenizer, dataset = _resume_data(run) if resume else _prepare_data(run, config, observer)
+    if resume:
+        tokenizer, dataset = _resume_data(run)
+    else:
+        with _removed_on_failure(run):
+            tokenizer, dataset = _prepare_data(run, config, observer)
     config = config.replace(model={**_given(config.model), "vocab_size": tokenizer.vocab_size})
 
     torch.manual_seed(config.train.seed)
@@ -107,14 +113,19 @@ def train_run(
         sampler=_sampler(model, tokenizer, add_bos=dataset.starts_with_bos),
     )
     steps = config.train.steps or _steps_for(config, loader, trainer, observer)
-    config = config.replace(train={**config.train.model_dump(), "steps": steps})
+    compiling = config.train.compile == "on"
+    if not resume:
+        compiling = _choose_compiling(config, trainer, device, steps, observer)
+    resolved = {"steps": steps, "compile": "on" if compiling else "off"}
+    config = config.replace(train={**config.train.model_dump(), **resolved})
     if resume:
         _restore(trainer, run, steps, observer)
         if run.manifest()["config"]["train"]["steps"] != steps:
             run.write_manifest(config=json.loads(config.model_dump_json()))
     else:
         _write_manifest(run, config, tokenizer, dataset, {"device": device.name, "precision": precision.name})
-    trainer.forward = _forward(model, config, trainer, device, steps - trainer.progress.step, observer)
+    if compiling:
+        trainer.forward = torch.compile(model.loss)
     outcome = trainer.fit(steps)
     with storage_errors(f"write {run.path / 'loss.png'}"):
         plot_loss(run.metrics, run.path / "loss.png")
@@ -173,6 +184,21 @@ def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> t
     return tokenizer, dataset
 
 
+@contextmanager
+def _removed_on_failure(run: RunDirectory) -> Iterator[None]:
+    """Text that cannot be used leaves no half-made run behind, and its name free for the next try."""
+    try:
+        yield
+    except BaseException:
+        if not run.manifest_path.exists():
+            shutil.rmtree(run.path / DATA, ignore_errors=True)
+            run.tokenizer_path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder with anything else in it is not ours to remove
+                run.checkpoints.folder.rmdir()
+                run.path.rmdir()
+        raise
+
+
 def _source(config: RunConfig) -> tuple[str, bool]:
     """Where the data are, and whether they are tokens already: `data.text`, `data.dataset`, or the chosen dataset."""
     if config.data.text:
@@ -205,16 +231,13 @@ def _steps_for(config: RunConfig, loader: BatchLoader, trainer: Trainer, observe
     return steps
 
 
-def _forward(
-    model: GPT, config: RunConfig, trainer: Trainer, device: Any, steps: int, observer: Observer
-) -> Callable[..., torch.Tensor]:
-    """The loss function, compiled where that pays."""
-    if config.train.compile == "off":
-        return model.loss
-    seconds = steps * trainer.seconds_per_step(1) if config.train.compile == "auto" and device.kind != "cpu" else 0.0
+def _choose_compiling(config: RunConfig, trainer: Trainer, device: Device, steps: int, observer: Observer) -> bool:
+    """Whether to compile; stored with the run, because compiled and plain kernels differ in the last bits."""
+    on_auto = config.train.compile == "auto" and device.kind != "cpu"
+    seconds = steps * trainer.seconds_per_step(1) if on_auto else 0.0
     choice = should_compile(config.train.compile, device, expected_seconds=seconds)
-    observer.message(choice.reason)
-    return torch.compile(model.loss) if choice.compile else model.loss
+    observer.message(f"{'compiling' if choice.compile else 'not compiling'}: {choice.reason}")
+    return choice.compile
 
 
 def _sampler(model: GPT, tokenizer: Tokenizer, *, add_bos: bool) -> Sampler:

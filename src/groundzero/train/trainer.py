@@ -166,21 +166,27 @@ class Trainer:
         return Outcome(self.progress, train_loss, self.evaluation, speed, self._mfu(speed), interrupted)
 
     def seconds_per_step(self, n_step: int = 3) -> float:
-        """Measure forward and backward passes (weights untouched), and allow for the update; for a time budget."""
+        """Time whole steps before the first one, for a time budget: weights, state and random numbers stay as they are.
+
+        The updates are made at a rate of 0, and the optimisers' state is forgotten again.
+        """
+        assert self.progress.step == 0, "a training that has begun has state to lose"
         state = random_states(self.model.device)
         self.model.train()
+        self.optimizers.set_factor(0.0)
         times = []
         for index in range(n_step + 1):
             batches = [self.loader.batch(micro) for micro in range(self.config.accumulate)]
             start = time.perf_counter()
             for batch in batches:
                 self._loss(batch.to(self.model.device)).backward()  # type: ignore[no-untyped-call]
-            for parameter in self.model.parameters():
-                parameter.grad = None
+            self.optimizers.step()
+            float(next(self.model.parameters()).detach().flatten()[0])  # waits for the device
             if index:  # the first one warms up
                 times.append(time.perf_counter() - start)
+        self.optimizers.forget()
         set_random_states(state, self.model.device)
-        return 1.15 * sorted(times)[len(times) // 2]
+        return sorted(times)[len(times) // 2]
 
     # ------------------------------------------------------------------ one step
 
