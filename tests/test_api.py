@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said(text, tmp_path, run):
         gz.Run(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="temperatur"):
         run.generate("once", temperatur=1)
-    with pytest.raises(UsageError, match="top.p"):
+    with pytest.raises(UsageError, match="--top-p cannot be 2"):
         run.generate("once", top_p=2)
 
 

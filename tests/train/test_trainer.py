@@ -409,7 +409,7 @@ def test_training_learns(lab):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's compiler uses what PyTorch deprecates
+@pytest.mark.filterwarnings("ignore")  # PyTorch's compiler warns of itself
 def test_compiled_training_gives_the_same_losses(lab):
     curves = []
     for compiled in (False, True):
