@@ -23,7 +23,7 @@ _PUBLIC = {
     "Engine": "groundzero.generate",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - keys of a dict of strings  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
