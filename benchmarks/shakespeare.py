@@ -13,6 +13,7 @@ import gzip
 import json
 import math
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -25,10 +26,10 @@ from benchmarks.table import Row, peer_folder, row
 
 CONTEXT = 64
 CONFIG = Path(__file__).with_suffix(".toml")
-NANOGPT = (
+NANOGPT = shlex.split(
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 "
     "--batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
-).split()
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

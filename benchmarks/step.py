@@ -131,11 +131,12 @@ def _serve(name: str) -> None:
 def _ours(name: str) -> Any:
     import torch
 
-    from groundzero.hardware import choose_precision
+    from groundzero.hardware import choose_precision, keep_freed_memory
     from groundzero.model import GPT, GPTConfig
     from groundzero.train import TrainConfig
     from groundzero.train.optimizer import Optimizers
 
+    keep_freed_memory()  # as `gz train` does
     model = GPT(GPTConfig.parse(_our_model(name)))
     model.compute_dtype = getattr(torch, choose_precision("cpu").name)
     optimizer = "muon" if "muon" in name else "adamw"

@@ -91,8 +91,8 @@ def test_chunk_borders(monkeypatch, chunk) -> None:
     sizes = []
     original = loss_module._chunks
 
-    def counting(*args: Any) -> Any:
-        for part in original(*args):
+    def counting(*args: Any, **options: Any) -> Any:
+        for part in original(*args, **options):
             sizes.append(len(part.loss_C))
             yield part
 

@@ -5,6 +5,7 @@ here. PyTorch is imported only inside the functions that need it.
 """
 
 from groundzero.hardware.accelerators import Accelerator, Backend
+from groundzero.hardware.allocator import keep_freed_memory
 from groundzero.hardware.choice import (
     Compilation,
     Device,
@@ -40,6 +41,7 @@ __all__ = [
     "detect_cpu",
     "detect_memory",
     "find_compiler",
+    "keep_freed_memory",
     "matrix_rate",
     "measure",
     "peak_flops",

@@ -19,7 +19,15 @@ from groundzero.data.registry import Registry
 from groundzero.data.sources import open_corpus
 from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
-from groundzero.hardware import Device, choose_device, choose_precision, peak_flops, peak_memory_bytes, should_compile
+from groundzero.hardware import (
+    Device,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    peak_flops,
+    peak_memory_bytes,
+    should_compile,
+)
 from groundzero.model.gpt import GPT
 from groundzero.run import RunDirectory, sha256_of
 from groundzero.run.files import storage_errors
@@ -87,6 +95,7 @@ def train_run(
     else:
         run = RunDirectory.create(out, overwrite=overwrite)
     run.sweep()
+    keep_freed_memory()
     device = choose_device(config.train.device)
     precision = choose_precision(device, config.train.precision)
     observer.message(f"{device.reason}; {precision.reason}")
