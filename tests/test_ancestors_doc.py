@@ -122,7 +122,7 @@ def parser(name: str) -> Any:
     from groundzero.cli.loading import load
 
     command = COMMANDS[name]
-    return load(name, command.module, command.attribute)
+    return load(name, command.module, command.attribute, command.example)
 
 
 @cache
