@@ -73,7 +73,7 @@ def score_targets(
     for chunk in _chunks(hidden_ND, weight_VD.to(hidden_ND.dtype), targets_N, vocab_size, softcap):
         counted_C = counted_N[chunk.rows]
         loss_sum += (chunk.loss_C * counted_C).sum()
-        correct += ((chunk.best_C == chunk.target_C1[:, 0]) & counted_C).sum()
+        correct += ((chunk.prob_CV.argmax(dim=-1) == chunk.target_C1[:, 0]) & counted_C).sum()
     return Scores(loss_sum, correct, counted_N.sum())
 
 
@@ -81,7 +81,6 @@ class _Chunk(NamedTuple):
     rows: slice
     target_C1: Tensor
     loss_C: Tensor
-    best_C: Tensor
     prob_CV: Tensor
     squashed_CV: Tensor | None
 
@@ -118,10 +117,9 @@ def _chunks(
         else:
             prob_CV = torch.softmax(logits_CV, dim=-1, out=prob_NV[rows])
         # ln Z from the largest logit and its probability: no second pass of exponentials.
-        top_C, best_C = logits_CV.max(dim=-1)
-        log_z_C = top_C.to(wide) - prob_CV.gather(1, best_C[:, None])[:, 0].to(wide).log()
+        log_z_C = logits_CV.amax(dim=-1).to(wide) - prob_CV.amax(dim=-1).to(wide).log()
         loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].to(wide)
-        yield _Chunk(rows, target_C1, loss_C, best_C, prob_CV, squashed_CV)
+        yield _Chunk(rows, target_C1, loss_C, prob_CV, squashed_CV)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -146,8 +144,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             counted_C = counted_N[chunk.rows]
             total += (chunk.loss_C * counted_C).sum()
             if grad_NV is not None:
-                minus_one_C1 = torch.full_like(chunk.target_C1, -1, dtype=chunk.prob_CV.dtype)
-                grad_CV = chunk.prob_CV.scatter_add_(1, chunk.target_C1, minus_one_C1)
+                grad_CV = chunk.prob_CV  # less one at the target; scatter_add_ would copy the whole in half precision
+                grad_CV.scatter_(1, chunk.target_C1, grad_CV.gather(1, chunk.target_C1) - 1)
                 if chunk.squashed_CV is not None:
                     grad_CV *= 1 - chunk.squashed_CV.square()
                 if not all_counted:
