@@ -30,7 +30,7 @@ RECIPE: dict[str, dict[str, Any]] = {
 }
 # Of the minutes given, what training is planned to take, its evaluations included. Start-up, the tokenizer and the
 # samples need 20 s; the rest is for a machine that turns out busier than it was when the steps were counted.
-TRAINING_SHARE = 0.65
+TRAINING_SHARE = 0.75
 
 N_SAMPLE = 20
 N_SHOWN = 4
