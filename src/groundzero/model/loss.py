@@ -73,13 +73,14 @@ def score_targets(
     for chunk in _chunks(hidden_ND, weight_VD.to(hidden_ND.dtype), targets_N, vocab_size, softcap):
         counted_C = counted_N[chunk.rows]
         loss_sum += (chunk.loss_C * counted_C).sum()
-        correct += ((chunk.prob_CV.argmax(dim=-1) == chunk.target_C1[:, 0]) & counted_C).sum()
+        correct += ((chunk.logits_CV.argmax(dim=-1) == chunk.target_C1[:, 0]) & counted_C).sum()
     return Scores(loss_sum, correct, counted_N.sum())
 
 
 class _Chunk(NamedTuple):
     rows: slice
     target_C1: Tensor
+    logits_CV: Tensor
     loss_C: Tensor
     prob_CV: Tensor
     squashed_CV: Tensor | None
@@ -119,7 +120,7 @@ def _chunks(
         # ln Z from the largest logit and its probability: no second pass of exponentials.
         log_z_C = logits_CV.amax(dim=-1).to(wide) - prob_CV.amax(dim=-1).to(wide).log()
         loss_C = log_z_C - logits_CV.gather(1, target_C1)[:, 0].to(wide)
-        yield _Chunk(rows, target_C1, loss_C, prob_CV, squashed_CV)
+        yield _Chunk(rows, target_C1, logits_CV, loss_C, prob_CV, squashed_CV)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
