@@ -35,6 +35,10 @@ def command(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps or xpu.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="Of the text: utf-8, cp1252, ... or auto.")] = None,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave out unreadable files and broken lines, and say so.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
@@ -60,7 +64,7 @@ def command(
             "precision": precision,
             "compile": compile_,
         },
-        "data": {"text": text, "dataset": dataset},
+        "data": {"text": text, "dataset": dataset, "encoding": encoding, "skip_bad": skip_bad},
         "tokenizer": {"kind": tokenizer},
     }
     options = {
