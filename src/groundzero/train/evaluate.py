@@ -11,7 +11,7 @@ from groundzero.data import BatchLoader
 from groundzero.model.gpt import GPT
 from groundzero.model.loss import score_targets
 
-EVALUATION_TOKENS = 8192
+EVALUATION_TOKENS = 4096
 """Tokens in one forward pass at least: without gradients there is room for more than a training batch."""
 
 
