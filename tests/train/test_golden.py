@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from groundzero.hardware import detect_cpu
 from groundzero.train import Observer
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_losses.json"
@@ -51,6 +52,7 @@ def machine() -> dict[str, str]:
         "torch": torch.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
+        "processor": detect_cpu().name,
     }
 
 
