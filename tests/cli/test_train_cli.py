@@ -163,6 +163,9 @@ def test_refusals_name_the_thing_and_the_remedy(capsys, text, tmp_path):
         (["--text", text, "--steps", "0", *out], 2, "usage", "steps"),
         (["--text", text, "--stepz", "3", *out], 2, "usage", "stepz"),
         (["--resume"], 2, "usage", "--resume"),
+        (["--resume", *out, "--seed", "3"], 2, "usage", "--seed"),
+        (["--resume", *out, "--tokenizer", "char"], 2, "usage", "--tokenizer"),
+        (["--resume", *out, "--set", "train.clip=2"], 2, "usage", "--set"),
         (["--resume", *out], 3, "input", str(tmp_path / "run")),
         (["--dataset", "nobody", *out], 3, "input", "nobody"),
     ]

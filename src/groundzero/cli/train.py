@@ -70,6 +70,8 @@ def command(
     options = {
         section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()
     }
+    if resume:
+        _refuse_changes(options, {"preset": preset, "config": config, "set": overrides})
     nothing_given = not (text or dataset or config or overrides or resume or preset)
     if nothing_given and sys.stdin.isatty() and sys.stderr.isatty():
         from groundzero.cli.wizard import ask  # noqa: PLC0415 - only for this case
@@ -91,6 +93,22 @@ def command(
     if result.interrupted:
         note(f"Stopped and saved at step {result.steps}. Go on with: {resume_command(path)}")
         raise typer.Exit(INTERRUPTED)
+
+
+def _refuse_changes(options: Mapping[str, Mapping[str, Any]], others: Mapping[str, object]) -> None:
+    """A resumed run keeps its settings: whoever asks for others is told, and not passed over."""
+    asked = [
+        "tokenizer" if key == "kind" else key
+        for section, values in options.items()
+        for key in values
+        if (section, key) not in {("train", "steps"), ("train", "device")}
+    ]
+    asked += [name for name, value in others.items() if value]
+    if asked:
+        raise UsageError(
+            f"A resumed run keeps its settings; --{asked[0].replace('_', '-')} would change them.",
+            remedy="Leave it out (more --steps and another --device are taken), or start a new run.",
+        )
 
 
 def resume_command(path: Path) -> str:

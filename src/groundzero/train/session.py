@@ -83,7 +83,8 @@ def train_run(
 ) -> TrainResult:
     """Train, or resume, the run in `out`.
 
-    On resuming, the stored configuration counts; of `config` only a larger `train.steps` is taken.
+    On resuming, the stored configuration counts; of `config` only a larger `train.steps` and a named `train.device` are
+    taken.
 
     Raises:
         InputError, FormatError, ConfigError, UsageError, StorageError: see the rooms that raise them.
@@ -155,6 +156,8 @@ def _stored_config(run: RunDirectory, wanted: RunConfig) -> RunConfig:
             f"The run is set to {stored.train.steps} steps; {steps} would cut it short.",
             remedy="Leave --steps out, or give more.",
         )
+    if wanted.train.device != "auto":
+        stored = stored.replace(train={**stored.train.model_dump(), "device": wanted.train.device})
     if steps > stored.train.steps:
         stored = stored.replace(train={**stored.train.model_dump(), "steps": steps})
     return stored
