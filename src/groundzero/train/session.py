@@ -21,6 +21,7 @@ from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.hardware import (
     Device,
+    Precision,
     choose_device,
     choose_precision,
     keep_freed_memory,
@@ -107,22 +108,8 @@ def train_run(
             tokenizer, dataset = _prepare_data(run, config, observer)
     config = config.replace(model={**_given(config.model), "vocab_size": tokenizer.vocab_size})
 
-    torch.manual_seed(config.train.seed)
-    model = GPT(config.model).to(device.name)
-    model.compute_dtype = None if precision.name == "float32" else getattr(torch, precision.name)
-    loader = BatchLoader(
-        dataset, batch_size=config.train.batch_size, context=config.model.context, seed=config.train.seed
-    )
-    trainer = Trainer(
-        model,
-        loader,
-        config.train,
-        run=run,
-        observer=observer,
-        peak_flops=peak_flops(device, precision),
-        sampler=_sampler(model, tokenizer, add_bos=dataset.starts_with_bos),
-    )
-    steps = config.train.steps or _steps_for(config, loader, trainer, observer)
+    trainer = _make_trainer(run, config, tokenizer, dataset, device, precision, observer)
+    steps = config.train.steps or _steps_for(config, trainer, observer)
     compiling = config.train.compile == "on"
     if not resume:
         compiling = _choose_compiling(config, trainer, device, steps, observer)
@@ -135,11 +122,38 @@ def train_run(
     else:
         _write_manifest(run, config, tokenizer, dataset, {"device": device.name, "precision": precision.name})
     if compiling:
-        trainer.forward = torch.compile(model.loss)
+        trainer.forward = torch.compile(trainer.model.loss)
     outcome = trainer.fit(steps)
     with storage_errors(f"write {run.path / 'loss.png'}"):
         plot_loss(run.metrics, run.path / "loss.png")
-    return _result(run, model, outcome)
+    return _result(run, trainer.model, outcome)
+
+
+def _make_trainer(
+    run: RunDirectory,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    dataset: TokenDataset,
+    device: Device,
+    precision: Precision,
+    observer: Observer,
+) -> Trainer:
+    """The seeded model on its device, its batches, and the trainer of both."""
+    torch.manual_seed(config.train.seed)
+    model = GPT(config.model).to(device.name)
+    model.compute_dtype = None if precision.name == "float32" else getattr(torch, precision.name)
+    loader = BatchLoader(
+        dataset, batch_size=config.train.batch_size, context=config.model.context, seed=config.train.seed
+    )
+    return Trainer(
+        model,
+        loader,
+        config.train,
+        run=run,
+        observer=observer,
+        peak_flops=peak_flops(device, precision),
+        sampler=_sampler(model, tokenizer, add_bos=dataset.starts_with_bos),
+    )
 
 
 def _given(config: Any) -> dict[str, Any]:
@@ -232,11 +246,11 @@ def _resume_data(run: RunDirectory) -> tuple[Tokenizer, TokenDataset]:
     return tokenizer, dataset
 
 
-def _steps_for(config: RunConfig, loader: BatchLoader, trainer: Trainer, observer: Observer) -> int:
+def _steps_for(config: RunConfig, trainer: Trainer, observer: Observer) -> int:
     """Steps from epochs, or from a time budget; one epoch when neither is given."""
     train = config.train
     if train.epochs or not train.minutes:
-        return max(1, -(-loader.steps_for(train.epochs or 1.0) // train.accumulate))
+        return max(1, -(-trainer.loader.steps_for(train.epochs or 1.0) // train.accumulate))
     seconds = trainer.seconds_per_step()
     steps = max(1, int(train.minutes * 60 * BUDGET_SHARE / seconds))
     observer.message(f"{train.minutes:g} minutes at {seconds * 1e3:.0f} ms a step: {steps} steps")
