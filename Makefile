@@ -4,12 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
-RUN ?= runs/quickstart
 
 .PHONY: quickstart test lint slow setup clean
 
 quickstart: $(STAMP)
-	$(BIN)/gz quickstart --out $(RUN)
+	$(BIN)/gz quickstart
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
@@ -26,6 +25,7 @@ slow: $(STAMP)
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): PyTorch and the rest, about 400 MB to fetch, a minute on a fast line."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@# PyTorch first and by its exact version: a range would bring in the CUDA build and its gigabytes.

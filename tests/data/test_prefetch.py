@@ -43,8 +43,10 @@ def test_it_ends_when_the_consumer_fails(interruption: type[BaseException]) -> N
 
 
 def test_it_ends_when_nobody_takes_anything() -> None:
+    before = threading.active_count()
     with Prefetch(lambda step: step, 0, None, 1):
-        pass
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 def test_what_fails_in_the_thread_is_raised_in_its_place() -> None:

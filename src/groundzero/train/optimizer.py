@@ -8,6 +8,7 @@ parameters, so that a checkpoint is plain safetensors.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,7 +39,7 @@ def orthogonalize(matrices_PRC: Tensor, steps: int = _NEWTON_SCHULZ_STEPS) -> Te
     return x_PRC.mT if matrices_PRC.shape[-2] > matrices_PRC.shape[-1] else x_PRC
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Groups of parameters with their settings, and the state of each parameter.
 
     Ours and not `torch.optim.Optimizer`, whose construction imports the whole of TorchDynamo: a second of every start.
@@ -56,14 +57,14 @@ class Optimizer:
                 if parameters:
                     self._step_group(parameters, group)
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.grad = None if set_to_none else torch.zeros_like(parameter)
+                parameter.grad = None
 
-    def _step_group(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _step_group(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None: ...
 
 
 class AdamW(Optimizer):

@@ -219,7 +219,7 @@ class Trainer:
         if self.scaler is not None:
             for optimizer in self.optimizers.optimizers:
                 self.scaler.step(optimizer)  # type: ignore[arg-type]  # asks for step() only
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
             self.scaler.update()
         elif math.isfinite(float(loss + grad_norm)):  # waits for the device, so that nothing bad reaches a weight
             self.optimizers.step()
