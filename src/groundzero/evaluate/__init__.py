@@ -1,0 +1,1 @@
+"""How good and how sound a trained model is."""

@@ -1,0 +1,1 @@
+"""From a question to an answer that proves itself: link, retrieve, reason, fuse, answer, verify."""

@@ -1,0 +1,1 @@
+"""From text to candidate statements, each with the place it was read from."""
