@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
-from groundzero.reference import bpe
+from groundzero.reference import tokenizer as bpe
 from groundzero.reference.split import character_class, split
 from groundzero.tokenizer import PATTERNS, Tokenizer, TokenizerConfig, train_tokenizer
 from groundzero.tokenizer.blocks import blocks_of

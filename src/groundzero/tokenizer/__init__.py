@@ -1,7 +1,7 @@
 """Text to ids and back: character-level and byte-level BPE, one file that Hugging Face reads too.
 
 Text enters as `str`, leaves as ids below `Tokenizer.vocab_size`; the first 64 ids are control tokens in every
-tokenizer. `reference/bpe.py` says readably what the fast engine here does.
+tokenizer. `reference/tokenizer.py` says readably what the fast engine here does.
 """
 
 from groundzero.tokenizer.config import TokenizerConfig

@@ -8,7 +8,7 @@ tiktoken merges by the *bytes* of two neighbours, not by which pair was learnt. 
 made, the two are the same. A token boundary that survives the first k merges means that no merge crossed it, so each
 side reads as it would alone. If `abc` was learnt as (ab, c), then `abc` alone reads ab|c before that merge; it can
 then not read a|bc in any other place. Nor can two tokens have the same bytes. `tests/tokenizer/test_engine.py` holds
-this against the merge-by-merge encoder of `reference/bpe.py`.
+this against the merge-by-merge encoder of `reference/tokenizer.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import rustbpe
 import tiktoken
 
-from groundzero.reference.bpe import N_CONTROL
+from groundzero.reference.tokenizer import N_CONTROL
 from groundzero.tokenizer.blocks import blocks_of, stream_blocks
 from groundzero.tokenizer.frequency import count_made, surely_frequent
 from groundzero.tokenizer.merges import MergeTable

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from groundzero.errors import FormatError, InputError, StorageError
-from groundzero.reference.bpe import N_CONTROL
+from groundzero.reference.tokenizer import N_CONTROL
 from groundzero.tokenizer.patterns import PATTERNS, SplitPattern
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """How often each merge was made in the training text: the minimum frequency, for a trainer that does not know it.
 
-rustbpe merges until the vocabulary is full. `reference/bpe.py` stops at the first merge that would be made fewer than
+rustbpe merges until the vocabulary is full. `reference/tokenizer.py` stops at the first merge that would be made fewer than
 `min_frequency` times; cutting rustbpe's list there gives the same merges. Two ways of finding the place:
 
 - Nearly always nothing is to be cut. Pair counts never rise along the merges, so a last merge that was made often
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from groundzero.reference.bpe import N_CONTROL
+from groundzero.reference.tokenizer import N_CONTROL
 from groundzero.tokenizer.blocks import window_around
 from groundzero.tokenizer.merges import N_BYTES, MergeTable
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from groundzero.reference.bpe import N_CONTROL
+from groundzero.reference.tokenizer import N_CONTROL
 from groundzero.tokenizer.tokenizer import Tokenizer
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundzero.errors import InputError
-from groundzero.reference.bpe import CONTROL_TOKENS, N_CONTROL
+from groundzero.reference.tokenizer import CONTROL_TOKENS, N_CONTROL
 from groundzero.tokenizer import file
 from groundzero.tokenizer.bpe import BytePairEngine
 from groundzero.tokenizer.characters import CharacterEngine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from groundzero.errors import InputError
-from groundzero.reference.bpe import N_CONTROL
+from groundzero.reference.tokenizer import N_CONTROL
 from groundzero.tokenizer.bpe import train_tokens
 from groundzero.tokenizer.characters import train_characters
 from groundzero.tokenizer.config import TokenizerConfig

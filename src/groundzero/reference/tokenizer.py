@@ -22,7 +22,7 @@ merging goes left to right (`aaa` becomes `aa`,`a`). A merge must be *made* at l
 Ids: control symbols come first (0-63; `<PAD>`, `<EOS>`, chat turns ...), then the alphabet (64-319), then the merges
 (from 320). Text never becomes a control symbol unless `control=True` asks for it.
 
-Run me: `python -m groundzero.reference.bpe`
+Run me: `python -m groundzero.reference.tokenizer`
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundzero.reference import bpe
+from groundzero.reference import tokenizer as bpe
 from groundzero.reference.split import SCANNERS, WHITE_SPACE, character_class, split
 from groundzero.tokenizer import PATTERNS
 
@@ -155,12 +155,12 @@ def test_a_vocabulary_too_small_says_what_it_must_hold() -> None:
 
 def test_the_module_is_its_own_demo_and_imports_no_torch() -> None:
     shown = subprocess.run(
-        [sys.executable, "-X", "utf8", "-m", "groundzero.reference.bpe"],
+        [sys.executable, "-X", "utf8", "-m", "groundzero.reference.tokenizer"],
         capture_output=True,
         text=True,
         check=True,
         encoding="utf-8",
     )
     assert "id 29" in shown.stdout
-    check = "import sys, groundzero.reference.bpe; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'regex')))"
+    check = "import sys, groundzero.reference.tokenizer; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'regex')))"
     subprocess.run([sys.executable, "-c", check], check=True)
