@@ -9,8 +9,8 @@ The file knows no device and no precision. Weights live where `model.to(...)` pu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,8 @@ class GPT(nn.Module):
         if config.position == "learned":
             self.position = nn.Embedding(config.context, config.d_model)
         elif config.position == "sinusoidal":
-            self.register_buffer("position_TD", sinusoids(config.context, config.d_model), persistent=False)
+            table_TD = sinusoids(config.context, config.d_model)
+            self.register_buffer("position_TD", table_TD.float(), persistent=False)
         else:
             self.rotary = Rotary(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
@@ -103,6 +104,12 @@ class GPT(nn.Module):
             self.rotary.reset_tables()
         elif self.config.position == "sinusoidal":
             self.get_buffer("position_TD").copy_(sinusoids(self.config.context, self.config.d_model))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to another device or precision; the tables are computed anew in it, not rounded twice."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.reset_tables()
+        return self
 
     @property
     def head_weight(self) -> Tensor:

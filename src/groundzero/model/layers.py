@@ -9,7 +9,8 @@ weight to that of its input. Mixed precision is therefore decided by whoever emb
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ def sinusoids(n_position: int, width: int) -> Tensor:
     """Fixed positions of Vaswani et al. (2017), section 3.5: sine in even units, cosine in odd ones.
 
     Returns:
-        table_TD: float32, T = n_position, D = width.
+        table_TD: float64, T = n_position, D = width.
     """
     position_T1 = torch.arange(n_position, dtype=torch.float64)[:, None]
     frequency_D = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000.0) / width))
@@ -88,7 +89,7 @@ def sinusoids(n_position: int, width: int) -> Tensor:
     table_TD = torch.zeros(n_position, width, dtype=torch.float64)
     table_TD[:, 0::2] = angle_TD.sin()
     table_TD[:, 1::2] = angle_TD.cos()[:, : width // 2]
-    return table_TD.float()
+    return table_TD
 
 
 def rotary_frequencies(config: GPTConfig) -> tuple[Tensor, float]:
@@ -124,6 +125,7 @@ class Rotary(nn.Module):
     """Cosine and sine tables, and the rotation of queries and keys by their position.
 
     Pairs are (i, i + R/2), as in Hugging Face's and llama.cpp's NEOX layout, so that weights move without permuting.
+    The tables take the precision that the model is moved to, computed anew and not rounded twice.
     """
 
     cos_TR: Tensor
@@ -133,8 +135,8 @@ class Rotary(nn.Module):
         super().__init__()
         self.config = config
         cos_TR, sin_TR = self._tables(config.context)
-        self.register_buffer("cos_TR", cos_TR, persistent=False)
-        self.register_buffer("sin_TR", sin_TR, persistent=False)
+        self.register_buffer("cos_TR", cos_TR.float(), persistent=False)
+        self.register_buffer("sin_TR", sin_TR.float(), persistent=False)
 
     def _tables(self, n_position: int) -> tuple[Tensor, Tensor]:
         frequency_R, factor = rotary_frequencies(self.config)
@@ -144,12 +146,18 @@ class Rotary(nn.Module):
         sign_R[
             : len(frequency_R)
         ] = -1.0  # the rotation's minus sign, kept in the table so that `rotate` is two products
-        return (angle_TR.cos() * factor).float(), (angle_TR.sin() * factor * sign_R).float()
+        return angle_TR.cos() * factor, angle_TR.sin() * factor * sign_R
 
     def reset_tables(self) -> None:
         """Fill the tables again, where they lie."""
         for buffer_TR, table_TR in zip((self.cos_TR, self.sin_TR), self._tables(len(self.cos_TR)), strict=True):
             buffer_TR.copy_(table_TR)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Follow the model to another device or precision."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.reset_tables()
+        return self
 
     def at(self, positions: Tensor | slice, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Tables at the given positions, grown when a sequence outruns the trained context.
@@ -163,7 +171,7 @@ class Rotary(nn.Module):
         """
         if longest > len(self.cos_TR):
             cos_TR, sin_TR = self._tables(2 * longest)
-            self.cos_TR, self.sin_TR = cos_TR.to(self.cos_TR.device), sin_TR.to(self.sin_TR.device)
+            self.cos_TR, self.sin_TR = cos_TR.to(self.cos_TR), sin_TR.to(self.sin_TR)
         return self.cos_TR[positions].to(dtype), self.sin_TR[positions].to(dtype)
 
 
