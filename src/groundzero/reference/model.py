@@ -46,6 +46,7 @@ from groundzero.reference.layers import (
     sinusoids,
 )
 from groundzero.reference.module import Array, Ids, Module, Parameter
+from groundzero.reference.optimizer import AdamW
 from groundzero.reference.transformer import Block, FeedForward, Stack, SwiGLU
 
 
@@ -233,7 +234,7 @@ def next_token_probabilities(
     Args:
         temperature: divides the scores; 0 gives the likeliest token (the first of equals) all the chance.
         top_k: keep the k highest scores and their equals; 0 keeps all.
-        top_p: then keep the fewest likeliest tokens whose chances reach p.
+        top_p: then keep the fewest likeliest tokens whose chances reach p, and the equals of the last of them.
     """
     scores_V = logits_V.astype(np.float64)
     if temperature == 0.0:
@@ -243,9 +244,9 @@ def next_token_probabilities(
         scores_V[scores_V < np.sort(scores_V)[-top_k]] = -np.inf
     probabilities_V = softmax(scores_V)
     if top_p < 1.0:
-        order = np.argsort(-probabilities_V, kind="stable")
-        before = np.cumsum(probabilities_V[order]) - probabilities_V[order]
-        probabilities_V[order[before >= top_p]] = 0.0  # a token stays if those likelier than it have not reached p
+        falling_V = -np.sort(-probabilities_V)
+        last = int(np.searchsorted(np.cumsum(falling_V), top_p))  # the first at which the sum reaches p stays
+        probabilities_V[probabilities_V < falling_V[min(last, len(falling_V) - 1)]] = 0.0
         probabilities_V /= probabilities_V.sum()
     return np.asarray(probabilities_V, dtype=np.float64)
 
@@ -288,3 +289,47 @@ def make_block(config: GPTConfig, rng: np.random.Generator) -> Block:
             config.d_model, config.d_ff, activation=config.activation, bias=bias, rng=rng, std=std, out_std=out_std
         )
     return Block(make_norm(config), attention, make_norm(config), feed_forward, dropout=config.dropout, rng=rng)
+
+
+def demo() -> None:
+    """Learn a nursery rhyme letter by letter, and write it."""
+    text = "one two three four five, once i caught a fish alive. six seven eight nine ten, then i let it go again. " * 4
+    letters = sorted(set(text))
+    ids = np.array([letters.index(letter) for letter in text])
+    config = GPTConfig.of(
+        family="qwen3", vocab_size=len(letters), vocab_multiple=1, context=32, n_layer=2, n_head=4, d_model=48
+    )
+    gpt = GPT(config, seed=1)
+    n_numbers = sum(math.prod(parameter.shape) for parameter in gpt.parameters().values())
+    print(
+        f"A GPT with {n_numbers:,} numbers in {len(gpt.parameters())} arrays is to learn a rhyme of {len(text) // 4} letters."
+    )
+    print(
+        f"Knowing nothing, its loss is ln {len(letters)} = {math.log(len(letters)):.2f}: every letter equally likely.\n"
+    )
+    optimizer = AdamW(gpt.parameters(), learning_rate=3e-3)
+    rng = np.random.default_rng(0)
+    for step in range(1, 121):
+        starts_B1 = rng.integers(0, len(ids) - config.context, size=(8, 1))
+        window_BT = ids[starts_B1 + np.arange(config.context + 1)]
+        gpt.zero_gradients()
+        loss = gpt.loss(window_BT[:, :-1], window_BT[:, 1:], backward=True)
+        optimizer.step()
+        if step in {1, 10, 20, 40, 80, 120}:
+            written = "".join(letters[i] for i in gpt.generate(ids[:4], 36, temperature=0.0))
+            print(f"  step {step:3d}: loss {loss:.3f}  {text[:4]!r} -> {written!r}")
+    logits_V = gpt(ids[None, :8])[0, -1]
+    print(f"\nAfter {text[:8]!r} it expects:")
+    for temperature in (0.5, 1.0, 3.0):
+        chances_V = next_token_probabilities(logits_V, temperature=temperature)
+        best = np.argsort(-chances_V)[:4]
+        print(f"  temperature {temperature}: " + ", ".join(f"{letters[i]!r} {chances_V[i]:.3f}" for i in best))
+    kept = np.count_nonzero(next_token_probabilities(logits_V, temperature=3.0, top_p=0.9))
+    print(f"  top-p 0.9 at temperature 3 leaves {kept} of {len(letters)} letters to choose from")
+    wild = "".join(letters[i] for i in gpt.generate(ids[:4], 36, temperature=1.5, seed=3))
+    print(f"\nWritten at temperature 1.5: {text[:4] + wild!r}")
+    print("\nNext: lora, which teaches a trained model something new by changing almost nothing.")
+
+
+if __name__ == "__main__":
+    demo()
