@@ -301,9 +301,7 @@ def demo() -> None:
     )
     gpt = GPT(config, seed=1)
     n_numbers = sum(math.prod(parameter.shape) for parameter in gpt.parameters().values())
-    print(
-        f"A GPT with {n_numbers:,} numbers in {len(gpt.parameters())} arrays is to learn a rhyme of {len(text) // 4} letters."
-    )
+    print(f"A GPT with {n_numbers:,} numbers in {len(gpt.parameters())} arrays is to learn a rhyme of 103 letters.")
     print(
         f"Knowing nothing, its loss is ln {len(letters)} = {math.log(len(letters)):.2f}: every letter equally likely.\n"
     )
