@@ -1,0 +1,303 @@
+"""Files into a store: batch by batch, each batch one transaction, so that a killed import loses its last batch only.
+
+Reading the same file again adds nothing, whatever the first time came to: a statement that is there already is found
+again, and a file read to its end is known by the digest of its source. A file that changed is a new source beside the
+old one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from groundzero.errors import InputError
+from groundzero.graph.derived import entity_label, relation_label
+from groundzero.graph.formats.names import Owner, read_names
+from groundzero.graph.formats.options import RDF, ImportOptions
+from groundzero.graph.formats.reader import detect, read_rows
+from groundzero.graph.formats.reading import Input, file_digest, open_input
+from groundzero.graph.formats.report import ReadReport
+from groundzero.graph.formats.rows import THIS_FILE, EntityName, Fact, RelationName, Row, SourceRow, Triple
+from groundzero.graph.naming import finish_names, set_label
+from groundzero.graph.nouns import Literal, NameKind, SourceId
+from groundzero.graph.store import Counts, Store, Writer
+
+Progress = Callable[[int, int, str], None]
+"""Called with bytes read, bytes in all, and a remark."""
+
+_MAX_CACHED_IDS = 1_000_000
+_MAX_BATCH_CHARACTERS = 2**26
+_REPORT_EVERY = 10_000  # rows between two calls of progress
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did."""
+
+    path: Path
+    format: str
+    source: str
+    """Key of the source that its statements are cited from."""
+    rows: int = 0
+    added: dict[str, int] = field(default_factory=dict)
+    """triples, entities, relations, sources and quarantined: by how many the graph grew."""
+    already: bool = False
+    """The file was imported before, to its end; nothing was read."""
+    seconds: float = 0.0
+    read: ReadReport = field(default_factory=ReadReport)
+
+    def as_json(self) -> dict[str, Any]:
+        """One plain object; `skipped` and what belongs to it as in `ReadReport.as_json`."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "source": self.source,
+            "already": self.already,
+            "rows": self.rows,
+            "added": self.added,
+            "seconds": self.seconds,
+            **self.read.as_json(),
+        }
+
+
+def import_file(
+    store: Store, path: Path, options: ImportOptions | None = None, *, progress: Progress | None = None
+) -> ImportReport:
+    """Add what a file says to a store.
+
+    Raises:
+        InputError: there is no such file, nothing in it can be read, or it is damaged; what was read of a damaged file
+            is kept.
+        StorageError: the store cannot be written.
+    """
+    options = options or ImportOptions()
+    started = time.monotonic()
+    digest = file_digest(path)
+    with open_input(path) as source:
+        report = ImportReport(path, detect(source, options.format), "")
+        report.source, report.already = _source_key(store, path, options.source, digest)
+        if report.already:
+            return report
+        before = store.counts()
+        importer = _Importer(store, report, options)
+        rows = read_rows(source, report.read, options, format=report.format, scope=digest[:12])
+        importer.take_all(_watched(rows, source, report, progress))
+        if not report.rows:
+            raise _nothing(path, report)
+        finish_names(store, derive=options.derive_labels and report.format != "jsonl")
+        with store.writer() as writer:  # only now is the file known to have been read to its end
+            writer.add_source(report.source, title=path.name, digest=digest)
+    report.added = _growth(before, store.counts())
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def import_names(
+    store: Store, path: Path, kind: NameKind, *, owner: Owner = "entity", everyone: bool = False
+) -> ImportReport:
+    """Add names from a file to what the graph already holds.
+
+    Args:
+        everyone: also make the entities or relations that the graph does not have.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    started = time.monotonic()
+    with open_input(path) as source:
+        report = ImportReport(path, f"{owner} {kind} names", "")
+        find = store.find_entity if owner == "entity" else store.find_relation
+        added = 0
+        stream = iter(read_names(source, report.read, kind, owner=owner))
+        while batch := list(islice(stream, 20_000)):
+            wanted = [row for row in batch if everyone or find(row.key) is not None]
+            if len(batch) > len(wanted):
+                report.read.note(f"{kind} names for what is not in the graph", len(batch) - len(wanted))
+            with store.writer() as writer:
+                for row in wanted:
+                    added += _add_name(store, writer, row, report.read)
+            report.rows += len(batch)
+    report.added = {"names": added}
+    report.seconds = time.monotonic() - started
+    return report
+
+
+class _Importer:
+    """Rows to ids. Ids once given stay good: a batch that fails ends the import."""
+
+    def __init__(self, store: Store, report: ImportReport, options: ImportOptions) -> None:
+        self._store = store
+        self._report = report
+        self._batch_rows = options.batch_rows
+        # In a table the key is all the name there is; elsewhere names may follow, and what has none is seen to last.
+        self._derive = options.derive_labels and report.format in ("tsv", "csv")
+        self._entities: dict[str, int] = {}
+        self._relations: dict[str, int] = {}
+        self._sources: dict[str, SourceId] = {}
+
+    def take_all(self, rows: Iterable[Row]) -> None:
+        """Write every row. What came before a failure of the reader is kept."""
+        for batch in _batches(rows, self._batch_rows):
+            with self._store.writer() as writer:
+                self._write(writer, batch)
+            self._report.rows += len(batch)
+            if len(self._entities) > _MAX_CACHED_IDS:
+                self._entities.clear()
+
+    def _write(self, writer: Writer, batch: list[Row]) -> None:
+        triples: list[tuple[int, int, int]] = []
+        entities, relations = self._entities, self._relations
+        for row in batch:
+            try:
+                if type(row) is Triple:
+                    subject, relation, object_ = row
+                    triples.append(
+                        (
+                            entities.get(subject) or self._entity(writer, subject),
+                            relations.get(relation) or self._relation(writer, relation),
+                            entities.get(object_) or self._entity(writer, object_),
+                        )
+                    )
+                else:
+                    self._write_other(writer, row)
+            except InputError as error:  # a text that no store keeps: NUL, half a surrogate pair, megabytes
+                self._report.read.skip(error.message.rstrip("."), str(row))
+        if triples:
+            writer.add_triples(triples, source=self._source(writer, THIS_FILE))
+
+    def _write_other(self, writer: Writer, row: Row) -> None:
+        if isinstance(row, Fact):
+            is_literal = isinstance(row.object, Literal)
+            writer.add_statement(
+                self._entity(writer, row.subject),
+                self._relation(writer, row.relation),
+                row.object if isinstance(row.object, Literal) else self._entity(writer, row.object),
+                source=None if row.source is None else self._source(writer, row.source),
+                start=row.start,
+                end=row.end,
+                confidence=row.confidence,
+                valid_from=row.valid_from,
+                valid_to=row.valid_to,
+                status=row.status,
+            )
+            assert is_literal == isinstance(row.object, Literal)
+        elif isinstance(row, EntityName):
+            entity = self._entity(writer, row.key)
+            if row.text:
+                writer.name_entity(entity, row.text, row.kind, language=row.language)
+        elif isinstance(row, RelationName):
+            relation = self._relation(writer, row.key)
+            if row.text:
+                writer.name_relation(relation, row.text, row.kind, language=row.language)
+        elif isinstance(row, SourceRow):
+            self._sources[row.key] = writer.add_source(
+                row.key, title=row.title, revision=row.revision, licence=row.licence, digest=row.digest
+            )
+
+    def _entity(self, writer: Writer, key: str) -> int:
+        found = self._entities.get(key)
+        if found is None:
+            label = entity_label(key) if self._derive else ""
+            found = self._entities[key] = writer.add_entity(key, label=label)
+        return found
+
+    def _relation(self, writer: Writer, key: str) -> int:
+        found = self._relations.get(key)
+        if found is None:
+            label = relation_label(key) if self._derive else ""
+            found = self._relations[key] = writer.add_relation(key, label=label)
+        return found
+
+    def _source(self, writer: Writer, key: str) -> SourceId:
+        found = self._sources.get(key)
+        if found is None:
+            if key == THIS_FILE:
+                found = writer.add_source(self._report.source, title=self._report.path.name)
+            else:
+                found = writer.add_source(key)
+            self._sources[key] = found
+        return found
+
+
+def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Rows in lists of at most `size`, fewer where they are long. A failure comes after the rows before it."""
+    stream = iter(rows)
+    failure: InputError | None = None
+    while failure is None:
+        batch: list[Row] = []
+        characters = 0
+        try:
+            for row in stream:
+                batch.append(row)
+                if type(row) is not Triple:
+                    characters += sum(len(part.value if isinstance(part, Literal) else str(part)) for part in row[:3])
+                if len(batch) >= size or characters > _MAX_BATCH_CHARACTERS:
+                    break
+        except InputError as error:
+            failure = error
+        if batch:
+            yield batch
+        elif failure is None:
+            return
+    raise failure
+
+
+def _watched(rows: Iterable[Row], source: Input, report: ImportReport, progress: Progress | None) -> Iterator[Row]:
+    if progress is None:
+        yield from rows
+        return
+    count = 0
+    for row in rows:
+        yield row
+        count += 1
+        if count % _REPORT_EVERY == 0:
+            progress(source.position(), source.size, f"{count:,} rows")
+    progress(source.size, source.size, f"{count:,} rows")
+
+
+def _source_key(store: Store, path: Path, wanted: str, digest: str) -> tuple[str, bool]:
+    """The key of the source that this file is, and whether it has been read to its end before."""
+    for known in store.sources():
+        if known.digest == digest:
+            return known.key, True
+    key = wanted or path.resolve().as_posix()
+    there = store.find_source(key)
+    if there is not None and store.source(there).digest:  # an older state of the file
+        key = f"{key}@{digest[:12]}"
+    return key, False
+
+
+def _add_name(store: Store, writer: Writer, row: EntityName | RelationName, report: ReadReport) -> int:
+    try:
+        if isinstance(row, EntityName):
+            entity = writer.add_entity(row.key)
+            if row.kind == "label":
+                return set_label(store, writer, "entity", entity, row.text, language=row.language)
+            writer.name_entity(entity, row.text, row.kind, language=row.language)
+        else:
+            relation = writer.add_relation(row.key)
+            if row.kind == "label":
+                return set_label(store, writer, "relation", relation, row.text, language=row.language)
+            writer.name_relation(relation, row.text, row.kind, language=row.language)
+    except InputError as error:
+        report.skip(error.message.rstrip("."), str(row))
+        return 0
+    return 1
+
+
+def _growth(before: Counts, after: Counts) -> dict[str, int]:
+    fields = ("triples", "entities", "relations", "sources", "quarantined")
+    return {name: getattr(after, name) - getattr(before, name) for name in fields}
+
+
+def _nothing(path: Path, report: ImportReport) -> InputError:
+    why = "it holds no facts"
+    if report.read.examples:
+        first = report.read.examples[0]
+        why = f"{sum(report.read.skipped.values()):,} rows were skipped, the first at line {first.line}: {first.reason}"
+    remedy = "Say what it is with --format" + ("." if report.format in RDF else ", or name its columns with --columns.")
+    return InputError(f"Nothing in {path} could be read as {report.format}: {why}.", remedy=remedy)

@@ -1,0 +1,280 @@
+"""The default store: one SQLite file in WAL mode with FTS5.
+
+Readers never block the writer nor it them. A committed transaction is on disk (`synchronous=FULL`). Only the holder
+of the lease writes and checkpoints. Connections do not outlive a fork: a child opens its own.
+"""
+
+# ruff: noqa: S608 - names of tables and conditions are ours; every value is bound
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groundzero.errors import FormatError, StorageError
+from groundzero.graph import sql_rows as rows
+from groundzero.graph import sqlite_file as file
+from groundzero.graph.folding import tokens
+from groundzero.graph.lease import Lease
+from groundzero.graph.nouns import EntityId, SourceId, Transaction
+from groundzero.graph.sql_reader import SQLReader
+from groundzero.graph.sql_writer import SQLWriter
+from groundzero.graph.store import Capabilities, Reader, Writer
+
+CHECKPOINT_BYTES = 4 * 2**20
+"""Size of the log at which a commit moves it into the file, as far as readers let it."""
+WAL_CAP_BYTES = 64 * 2**20
+"""Size of the log at which the writer waits for readers to finish, so that it can start the log anew."""
+_log = logging.getLogger(__name__)
+
+
+class SQLiteReader(SQLReader):
+    """Reads over one connection, shared by threads one query at a time."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    @property
+    def location(self) -> str:
+        return str(self._path)
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(sql, parameters).fetchall()
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise _explain(error, self._path) from error
+
+    def _search(self, words: list[str], limit: int, at: Transaction | None) -> list[tuple[EntityId, float]]:
+        condition, parameters = rows.alive(at, "entity_name.")
+        sql = (
+            "SELECT owner, -rank FROM name_words JOIN entity_name ON entity_name.id = name_words.rowid"
+            f" WHERE name_words MATCH ? AND {condition} ORDER BY rank LIMIT ?"
+        )
+        match = " OR ".join(f'"{word}"' for word in words)  # quoted, and tokens hold no quotes: all is literal
+        return self._all(sql, (match, *parameters, limit))
+
+
+class SQLiteWriter(SQLWriter):
+    """Writes over the one writing connection, inside its transaction."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        super().__init__(str(path))
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise _explain(error, self._path) from error
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        try:
+            return self._connection.execute(sql, parameters).rowcount
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise _explain(error, self._path) from error
+
+    def _insert(self, table: str, columns: str, values: Iterable[Sequence[Any]]) -> None:
+        marks = ", ".join("?" * (columns.count(",") + 1))
+        try:
+            self._connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            raise _explain(error, self._path) from error
+
+    def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
+        self._insert("name_words", "rowid, words", [(id_, " ".join(tokens(text))) for id_, text in names])
+
+    def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
+        rebuild = len(ends_N3) > start  # more than there are: sorting them anew is quicker than placing each
+        for index in file.BULK_INDEXES if rebuild else ():
+            self._run(f"DROP INDEX {index}")
+        sql = (
+            "INSERT INTO statement (id, subject, relation, object, source, confidence, valid_from, valid_to, status,"
+            " added) VALUES (?, ?, ?, ?, "
+            f"{'NULL' if source is None else int(source)}, 1.0, '', '', 0, {self._transaction})"
+        )
+        ids = range(start, start + len(ends_N3))
+        try:
+            self._connection.executemany(sql, zip(ids, *ends_N3.T.tolist(), strict=True))
+        except sqlite3.DatabaseError as error:
+            raise file.explain(error, self._path) from error
+        for create_index in file.BULK_INDEXES.values() if rebuild else ():
+            self._run(create_index)
+
+    def _living_among(self, ends_N3: NDArray[np.int64], source: SourceId | None) -> NDArray[np.bool_]:
+        if self._last["statement"] == 0:
+            return np.zeros(len(ends_N3), dtype=np.bool_)
+        sql = (
+            "SELECT 1 FROM statement WHERE subject = ? AND relation = ? AND object = ? AND source IS ?"
+            " AND span_start IS NULL AND retired IS NULL"
+        )
+        ask = self._connection.execute
+        try:
+            found = [ask(sql, (*ends, source)).fetchone() is not None for ends in ends_N3.tolist()]
+        except sqlite3.DatabaseError as error:
+            raise file.explain(error, self._path) from error
+        return np.array(found, dtype=np.bool_)
+
+
+class SQLiteStore(SQLiteReader):
+    """A graph in a file.
+
+    Args:
+        create: make the file where there is none.
+        read_only: refuse to write, and never touch the file.
+        timeout: seconds to wait for another writer.
+
+    Raises:
+        InputError: there is no such file. FormatError: it is damaged, hostile, or newer. StorageError: it cannot be
+        opened.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False, timeout: float = 10.0) -> None:
+        if create and not read_only and file.is_empty(path):
+            file.create(path)
+        file.require(path)
+        self._read_only = read_only
+        self._process = os.getpid()
+        self._lease = Lease(path, timeout=timeout)
+        self._writing: sqlite3.Connection | None = None
+        self._abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here is not allowed
+        super().__init__(path, _open_reading(path))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(writable=not self._read_only, as_of=True, full_text=True, sources=True, many_hosts=False)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        with closing(_open_reading(self._path)) as connection:
+            reader = SQLiteReader(self._path, connection)
+            connection.execute("BEGIN")
+            reader.transaction()  # the first read fixes what is seen
+            yield reader
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        if self._read_only:
+            raise StorageError(f"{self._path} was opened for reading only.", remedy="Open it without read_only.")
+        with self._lease.hold():
+            connection = self._writing_connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                writer = SQLiteWriter(self._path, connection)
+                yield writer
+                connection.execute("COMMIT" if writer.finish() else "ROLLBACK")
+            except BaseException as error:
+                self._drop_writing()  # also undoes; after a failed fsync nothing more is asked of the connection
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise _explain(error, self._path) from error
+                raise
+            self._checkpoint(connection)
+
+    def backup(self, target: Path) -> Transaction:
+        """Copy the graph as it is now into a new file, while others read and write; returns its transaction.
+
+        Raises:
+            StorageError: there is something at `target`, or it cannot be written.
+        """
+        if target.exists():
+            raise StorageError(f"{target} exists.", remedy="Give a backup a name of its own.")
+        part = target.with_name(target.name + ".part")
+        part.unlink(missing_ok=True)
+        try:
+            with closing(_open_reading(self._path)) as source, closing(sqlite3.connect(part)) as copy:
+                source.execute("BEGIN")
+                taken = int(source.execute("SELECT coalesce(max(id), 0) FROM transaction_log").fetchone()[0])
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            part.unlink(missing_ok=True)
+            raise file.explain(error, target) from error
+        part.replace(target)
+        return taken
+
+    def check(self) -> None:
+        """Look at every page and every row: minutes for the largest graphs.
+
+        Raises:
+            FormatError: something is damaged.
+        """
+        words = "SELECT (SELECT count(*) FROM name_words_docsize), (SELECT count(*) FROM entity_name WHERE kind < 2)"
+        found = [row[0] for row in self._all("PRAGMA integrity_check(5)")]
+        if found != ["ok"]:
+            raise FormatError(
+                f"{self._path} is damaged: {' '.join(str(found[0]).split())}.", remedy="Restore a backup."
+            )
+        indexed, named = self._all(words)[0]
+        if indexed != named:
+            raise FormatError(f"{self._path} has {named} names but {indexed} are indexed.", remedy="Restore a backup.")
+
+    def close(self) -> None:
+        if self._process == os.getpid():
+            if self._writing is not None:
+                with suppress(StorageError), self._lease.hold():
+                    self._checkpoint(self._writing, threshold=0)
+            self._drop_writing()
+            self._connection.close()
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        if self._process != os.getpid():
+            self._after_fork()
+        return super()._all(sql, parameters)
+
+    def _after_fork(self) -> None:
+        self._abandoned += [each for each in (self._connection, self._writing) if each is not None]
+        self._process, self._lock, self._writing = os.getpid(), threading.Lock(), None
+        self._lease = Lease(self._path, timeout=self._lease.timeout)
+        self._connection = _open_reading(self._path)
+
+    def _writing_connection(self) -> sqlite3.Connection:
+        if self._process != os.getpid():
+            self._after_fork()
+        if self._writing is None:
+            self._writing = file.connect(self._path, "rw")
+            file.check_schema(self._writing, self._path)
+        return self._writing
+
+    def _drop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
+
+    def _checkpoint(self, connection: sqlite3.Connection, threshold: int = CHECKPOINT_BYTES) -> None:
+        """Move the log into the file once it is large. The facts are safe in the log, so a failure can wait."""
+        log = self._path.with_name(self._path.name + "-wal")
+        size = log.stat().st_size if log.exists() else 0
+        if size <= threshold:
+            return
+        try:
+            mode = "PASSIVE" if size < WAL_CAP_BYTES and threshold else "TRUNCATE"
+            connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        except sqlite3.OperationalError as error:
+            _log.warning("%s: the log was not moved into the file: %s", self._path, error)
+
+
+def _open_reading(path: Path) -> sqlite3.Connection:
+    connection = file.connect(path, "ro")
+    try:
+        file.check_schema(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _explain(error: Exception, path: Path) -> Exception:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
+        return file.explain(error, path)
+    return error
