@@ -22,7 +22,7 @@ from groundzero.graph.formats.reader import detect, read_rows
 from groundzero.graph.formats.reading import Input, file_digest, open_input
 from groundzero.graph.formats.report import ReadReport
 from groundzero.graph.formats.rows import THIS_FILE, EntityName, Fact, RelationName, Row, SourceRow, Triple
-from groundzero.graph.naming import finish_names, set_label
+from groundzero.graph.naming import finish_names, name_types, set_label
 from groundzero.graph.nouns import Literal, NameKind, SourceId
 from groundzero.graph.store import Counts, Store, Writer
 
@@ -78,17 +78,18 @@ def import_file(
     started = time.monotonic()
     digest = file_digest(path)
     with open_input(path) as source:
-        report = ImportReport(path, detect(source, options.format), "")
+        format_ = detect(source, options.format)
+        report = ImportReport(path, format_, "")
         report.source, report.already = _source_key(store, path, options.source, digest)
         if report.already:
             return report
         before = store.counts()
         importer = _Importer(store, report, options)
-        rows = read_rows(source, report.read, options, format=report.format, scope=digest[:12])
+        rows = read_rows(source, report.read, options, format=format_, scope=digest[:12])
         importer.take_all(_watched(rows, source, report, progress))
         if not report.rows:
             raise _nothing(path, report)
-        finish_names(store, derive=options.derive_labels and report.format != "jsonl")
+        finish_names(store, derive=options.derive_labels and not importer.derives and not report.read.all_names_given)
         with store.writer() as writer:  # only now is the file known to have been read to its end
             writer.add_source(report.source, title=path.name, digest=digest)
     report.added = _growth(before, store.counts())
@@ -117,10 +118,16 @@ def import_names(
             wanted = [row for row in batch if everyone or find(row.key) is not None]
             if len(batch) > len(wanted):
                 report.read.note(f"{kind} names for what is not in the graph", len(batch) - len(wanted))
+            if everyone:
+                with store.writer() as writer:
+                    for row in wanted:
+                        writer.add_entity(row.key) if owner == "entity" else writer.add_relation(row.key)
             with store.writer() as writer:
                 for row in wanted:
                     added += _add_name(store, writer, row, report.read)
             report.rows += len(batch)
+    if kind == "label" and owner == "entity" and added:
+        name_types(store)
     report.added = {"names": added}
     report.seconds = time.monotonic() - started
     return report
@@ -134,7 +141,7 @@ class _Importer:
         self._report = report
         self._batch_rows = options.batch_rows
         # In a table the key is all the name there is; elsewhere names may follow, and what has none is seen to last.
-        self._derive = options.derive_labels and report.format in ("tsv", "csv")
+        self.derives = options.derive_labels and report.format in ("tsv", "csv")
         self._entities: dict[str, int] = {}
         self._relations: dict[str, int] = {}
         self._sources: dict[str, SourceId] = {}
@@ -171,7 +178,6 @@ class _Importer:
 
     def _write_other(self, writer: Writer, row: Row) -> None:
         if isinstance(row, Fact):
-            is_literal = isinstance(row.object, Literal)
             writer.add_statement(
                 self._entity(writer, row.subject),
                 self._relation(writer, row.relation),
@@ -184,7 +190,6 @@ class _Importer:
                 valid_to=row.valid_to,
                 status=row.status,
             )
-            assert is_literal == isinstance(row.object, Literal)
         elif isinstance(row, EntityName):
             entity = self._entity(writer, row.key)
             if row.text:
@@ -201,14 +206,14 @@ class _Importer:
     def _entity(self, writer: Writer, key: str) -> int:
         found = self._entities.get(key)
         if found is None:
-            label = entity_label(key) if self._derive else ""
+            label = entity_label(key) if self.derives else ""
             found = self._entities[key] = writer.add_entity(key, label=label)
         return found
 
     def _relation(self, writer: Writer, key: str) -> int:
         found = self._relations.get(key)
         if found is None:
-            label = relation_label(key) if self._derive else ""
+            label = relation_label(key) if self.derives else ""
             found = self._relations[key] = writer.add_relation(key, label=label)
         return found
 

@@ -25,17 +25,22 @@ _BATCH = 20_000
 def finish_names(store: Store, *, derive: bool) -> None:
     """Give names that could not be given while statements streamed by; what has one already is left alone.
 
-    Relations take the names of an entity with the same key (RDF and Wikidata describe relations as things); entities
-    take the labels of what they are an instance of as types; with `derive`, what has no label takes it from its key.
+    Relations take the names of an entity with the same key (RDF describes relations as things), then entities their
+    types; with `derive`, what has no label takes it from its key.
     """
-    relations = list(store.relations())
-    _name_relations(store, relations, derive)
+    _name_relations(store, list(store.relations()), derive)
     if derive:
         unnamed = ((entity.id, entity_label(entity.key)) for entity in store.entities() if entity.label == entity.key)
         _in_batches(store, ((id_, label) for id_, label in unnamed if label), "label")
-    for relation in relations:
-        if relation.key in TYPE_RELATIONS:
-            _in_batches(store, _types(store, relation.id), "type")
+    name_types(store)
+
+
+def name_types(store: Store) -> None:
+    """Give entities the labels of what they are an instance of as types, where those have labels."""
+    for key in TYPE_RELATIONS:
+        relation = store.find_relation(key)
+        if relation is not None:
+            _in_batches(store, _types(store, relation), "type")
 
 
 def set_label(
@@ -88,8 +93,10 @@ def _types(store: Store, relation: RelationId) -> Iterator[tuple[EntityId, str]]
     labels: dict[int, str] = {}
     for subject, _, object_, _ in triples_N4[triples_N4[:, 1] == relation].tolist():
         if object_ not in labels:
-            labels[object_] = store.entity(object_).label
-        yield subject, labels[object_]
+            entity = store.entity(object_)
+            labels[object_] = entity.label if entity.label != entity.key else entity_label(entity.key)
+        if labels[object_]:
+            yield subject, labels[object_]
 
 
 def _in_batches(store: Store, names: Iterable[tuple[EntityId, str]], kind: OneOf["label", "type"]) -> None:

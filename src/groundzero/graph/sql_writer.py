@@ -95,7 +95,10 @@ class SQLWriter(ABC):
     ) -> SourceId:
         for text in (title, revision, licence, digest):
             self._check_text(text)
-        return self._id_of("source", key, title, revision, licence, digest)[0]
+        source, is_new = self._id_of("source", key, title, revision, licence, digest)
+        if digest and not is_new:  # known only now that it has been read to its end
+            self._wrote |= self._run("UPDATE source SET digest = ? WHERE id = ? AND digest = ''", (digest, source)) > 0
+        return source
 
     def name_entity(self, entity: EntityId, text: str, kind: NameKind = "alias", *, language: str = "") -> None:
         self._check_id("entity", entity)

@@ -143,7 +143,8 @@ class Writer(Protocol):
     def add_source(
         self, key: str, *, title: str = "", revision: str = "", licence: str = "", digest: str = ""
     ) -> SourceId:
-        """The source with this key, made if there is none; what is known of it stays as first given."""
+        """The source with this key, made if there is none; what is known of it stays as first given, but for a digest
+        that was not: a source may be named before it has been read to its end."""
         ...
 
     def name_entity(self, entity: EntityId, text: str, kind: NameKind = "alias", *, language: str = "") -> None: ...

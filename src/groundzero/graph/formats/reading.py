@@ -1,0 +1,209 @@
+"""Bytes of any file to clean text: gz, bz2 and xz are unpacked, byte-order marks removed, odd encodings survived.
+
+Compression is told by the first bytes, not by the name. Text is UTF-8 unless a byte-order mark says UTF-16; a line
+that is not UTF-8 is read as Windows-1252, which is what such lines nearly always are, and noted in the report.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from groundzero.errors import InputError, StorageError
+from groundzero.graph.formats.report import ReadReport
+
+MAX_LINE = 2**26  # bytes; a longer line is no fact, and is passed over without being held in memory
+_CHUNK = 2**20
+_UTF16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+
+
+class Input:
+    """An open file: its unpacked bytes, and how far along the packed ones the reader is.
+
+    Raises:
+        InputError: a compressed file is damaged or ends too early; everything before that place was given.
+    """
+
+    def __init__(self, path: Path, raw: IO[bytes]) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self._raw = raw
+        self._stream = cast(IO[bytes], _unpacked(raw))
+
+    def position(self) -> int:
+        """Bytes of the file as it lies on disk, read so far; `size` at the end."""
+        return self._raw.tell()
+
+    def read(self, count: int = -1) -> bytes:
+        """Unpacked bytes."""
+        with self._damage():
+            return self._stream.read(count)
+
+    def readline(self, limit: int = MAX_LINE) -> bytes:
+        """One unpacked line with its end, or its first `limit` bytes."""
+        with self._damage():
+            return self._stream.readline(limit)
+
+    def peek(self, count: int = 65536) -> bytes:
+        """The first bytes, without moving on. To be called before anything is read."""
+        with self._damage():
+            head = self._stream.read(count)
+            self._stream.seek(0)
+            return head
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            raise self._is_damaged(error) from None
+        except OSError as error:
+            if error.errno is not None:  # the disk, not the bytes
+                raise
+            raise self._is_damaged(error) from None
+
+    def _is_damaged(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.path} is damaged: {str(error) or type(error).__name__}.",
+            remedy="Get the file again and repeat the import; what is here already will not be added twice.",
+        )
+
+
+@contextmanager
+def open_input(path: Path) -> Iterator[Input]:
+    """Open `path` for reading.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
+    try:
+        raw = path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"No file at {path}.", remedy="Check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder.", remedy="Name the files in it.") from None
+    except PermissionError:
+        raise InputError(f"May not read {path}.", remedy="Change its permissions.") from None
+    except OSError as error:
+        raise StorageError(f"Cannot read {path}: {error}.", remedy="Check the disk.") from None
+    with raw:
+        yield Input(path, raw)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file as it lies on disk, hexadecimal."""
+    with open_input(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_lines(source: Input, report: ReadReport, *, encoding: str = "auto") -> Iterator[str]:
+    """Lines without their ends; `report.line` is the number of the latest.
+
+    Args:
+        encoding: auto (see above), or the name of a codec, whose undecodable bytes become U+FFFD and are noted.
+    """
+    decode = None if encoding == "auto" else codecs.lookup(encoding).name
+    head = source.peek(4)
+    if decode is None:
+        decode = next((name for mark, name in _UTF16 if head.startswith(mark)), None)
+    if decode is not None and decode != "utf-8":
+        yield from _foreign_lines(source, report, decode)
+        return
+    first = True
+    while line := source.readline():
+        report.line += 1
+        if len(line) >= MAX_LINE and not line.endswith(b"\n"):
+            _pass_over(source, report, line)
+            continue
+        if first:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            first = False
+            if b"\r" in line[:-2]:  # ends of old Macs: the "line" may be the file
+                yield from _split_at_returns(line, report)
+                continue
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            report.note("lines that are not UTF-8, read as Windows-1252")
+            text = line.decode("cp1252", errors="replace")
+        yield text.rstrip("\r\n")
+
+
+def utf8_stream(source: Input, report: ReadReport, *, encoding: str = "auto") -> IO[bytes]:
+    """The same clean lines as a stream of UTF-8 bytes, for parsers of others."""
+    return cast(IO[bytes], io.BufferedReader(_LineStream(read_lines(source, report, encoding=encoding)), _CHUNK))
+
+
+def _unpacked(raw: IO[bytes]) -> object:
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw)
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(raw)
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMAFile(raw)
+    return raw
+
+
+def _pass_over(source: Input, report: ReadReport, begun: bytes) -> None:
+    report.skip(f"line longer than {MAX_LINE // 2**20} MiB", begun[:200].decode("utf-8", errors="replace"))
+    while (rest := source.readline()) and not rest.endswith(b"\n"):
+        pass
+
+
+def _split_at_returns(line: bytes, report: ReadReport) -> Iterator[str]:
+    texts = line.decode("utf-8", errors="replace").splitlines()
+    report.line -= 1
+    for text in texts:
+        report.line += 1
+        yield text
+
+
+def _foreign_lines(source: Input, report: ReadReport, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    rest = ""
+    while True:
+        chunk = source.read(_CHUNK)
+        rest += decoder.decode(chunk, final=not chunk)
+        *whole, rest = rest.split("\n")
+        for text in whole if chunk else [*whole, rest]:
+            report.line += 1
+            if "\ufffd" in text:
+                report.note(f"lines with bytes that are not {encoding}")
+            yield text.removeprefix("\ufeff").rstrip("\r")
+        if not chunk:
+            return
+
+
+class _LineStream(io.RawIOBase):
+    """Lines of text as a raw stream of bytes."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._buffer = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: object) -> int:
+        view = memoryview(cast(bytearray, into))
+        while not self._buffer:
+            line = next(self._lines, None)
+            if line is None:
+                return 0
+            self._buffer = line.encode("utf-8", errors="replace") + b"\n"
+        count = min(len(view), len(self._buffer))
+        view[:count] = self._buffer[:count]
+        self._buffer = self._buffer[count:]
+        return count
