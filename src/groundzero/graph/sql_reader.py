@@ -115,6 +115,10 @@ class SQLReader(ABC):
         key = self._key("relation", relation, at)
         return rows.to_relation(relation, key, self._names("relation_name", relation, at))
 
+    def relation_names(self, relation: RelationId, *, at: Transaction | None = None) -> list[Name]:
+        self._key("relation", relation, at)
+        return self._names("relation_name", relation, at)
+
     def find_relation(self, key: str) -> RelationId | None:
         return self._find("relation", key)
 

@@ -67,7 +67,9 @@ def read_table(
     yield from _plain_rows(_chain(first, records), report, literals)
 
 
-def write_table(facts: Iterable[Fact], stream: IO[str], *, delimiter: str = "\t", plain: bool = False) -> int:
+def write_table(
+    facts: Iterable[Fact], stream: IO[str], *, delimiter: str = "\t", plain: bool = False, report: ReadReport
+) -> int:
     """Write statements as a table and return how many.
 
     Args:
@@ -79,9 +81,10 @@ def write_table(facts: Iterable[Fact], stream: IO[str], *, delimiter: str = "\t"
         stream.write(delimiter.join(COLUMNS) + "\n")
     count = 0
     for fact in facts:
-        cells = _plain_cells(fact) if plain else _cells(fact)
-        if plain and (not cells or (not quoted and any(set(cell) & {"\t", "\n", "\r"} for cell in cells))):
+        if plain and (why := _not_plain(fact, quoted)):
+            report.skip(why)
             continue
+        cells = [fact.subject, fact.relation, str(fact.object)] if plain else _cells(fact)
         if quoted:
             stream.write(join_record(cells, delimiter) + "\n")
         else:
@@ -180,8 +183,15 @@ def _cells(fact: Fact) -> list[str]:
     ]
 
 
-def _plain_cells(fact: Fact) -> list[str]:
-    return [] if isinstance(fact.object, Literal) else [fact.subject, fact.relation, fact.object]
+def _not_plain(fact: Fact, quoted: bool) -> str:
+    """Why a statement is no plain row; empty where it is."""
+    if isinstance(fact.object, Literal):
+        return "literals, for which three columns have no place"
+    if fact.status != "accepted":
+        return "quarantined"
+    if not quoted and any(mark in part for mark in "\t\n\r" for part in (fact.subject, fact.relation, fact.object)):
+        return "names with tabs or line ends"
+    return ""
 
 
 def _header(cells: Sequence[str]) -> tuple[str, ...]:
