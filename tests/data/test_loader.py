@@ -58,7 +58,7 @@ def test_in_an_epoch_every_token_but_a_documents_first_is_a_target_once(
 
 def test_an_order_that_repeats_a_window_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The property above is put to the test."""
-    monkeypatch.setattr("groundzero.data.loader.permute", lambda indices, n, key: indices // 2)
+    monkeypatch.setattr("groundzero.data.windows.permute", lambda indices, n, key: indices // 2)
     dataset = dataset_of([30])
     targets = torch.cat([row[1] for row in epoch(BatchLoader(dataset, batch_size=2, context=4), 0)])
     assert sorted(targets[targets >= 0].tolist()) != list(range(2, 31))

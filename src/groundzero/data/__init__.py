@@ -4,7 +4,7 @@
     split.py                   which side of train/validation a document falls on
     preparation.py, shards.py  pieces -> tokenizer -> shards, published in one rename
     manifest.py, dataset.py    what lies on disk, and reading it back through memory maps
-    order.py, loader.py        the batch of a step, as a pure function of the step
+    order.py, windows.py       the batch of a step, as a pure function of the step; loader.py: as tensors, made ahead
     registry.py, download.py   named datasets; one file over https
     doctor.py, findings.py     what is wrong with a corpus (textcheck.py, similarity.py: how it is found)
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from groundzero.data.loader import Batch, BatchLoader
     from groundzero.data.preparation import prepare, prepare_cached
     from groundzero.data.sources import read_texts
+    from groundzero.data.windows import WindowLoader, Windows
 
 __all__ = [
     "Batch",
@@ -30,6 +31,8 @@ __all__ = [
     "DataConfig",
     "TokenDataset",
     "TokenStream",
+    "WindowLoader",
+    "Windows",
     "prepare",
     "prepare_cached",
     "read_texts",
@@ -40,6 +43,8 @@ _HOME = {
     "BatchLoader": "groundzero.data.loader",
     "TokenDataset": "groundzero.data.dataset",
     "TokenStream": "groundzero.data.dataset",
+    "WindowLoader": "groundzero.data.windows",
+    "Windows": "groundzero.data.windows",
     "prepare": "groundzero.data.preparation",
     "prepare_cached": "groundzero.data.preparation",
     "read_texts": "groundzero.data.sources",
