@@ -225,7 +225,7 @@ class Checkpoint:
     progress: Progress = field(default_factory=Progress)
     """How far the training is."""
     random: dict[str, AnyArray] = field(default_factory=dict)
-    """State of PyTorch's random generators by device, as it stores them; saved fresh, of seed 0, where there is none."""
+    """State of PyTorch's random generators by device, as it stores them. Saved as of seed 0 where there is none."""
 
 
 def save_checkpoint(folder: Path | str, checkpoint: Checkpoint) -> None:
