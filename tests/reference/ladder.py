@@ -1,4 +1,4 @@
-"""The parity ladder: how far NumPy and PyTorch are apart, from single operations up to what twenty steps of training make.
+"""The parity ladder: how far NumPy and PyTorch are apart, from single operations up to twenty steps of training.
 
 `python -m tests.reference.ladder` climbs it for every case of `twins.CASES` and prints a table;
 `test_ladder.py` holds each rung to its tolerance.
@@ -47,7 +47,7 @@ from tests.reference.twins import (
 TOLERANCE = {np.float64: 1e-9, np.float32: 1e-4}
 STEPS = 20
 """Of training, on the rungs that train: in float64 alone. AdamW divides each gradient by its own size, so that one
-which is zero in exact arithmetic (a key bias, see `Twins.zero_gradients_known`) would blow its rounding up to a step."""
+which is zero in exact arithmetic (a key bias, see `Twins.zero_gradients_known`) makes a step of its rounding."""
 
 Distances = dict[str, float]
 
@@ -234,8 +234,8 @@ def n_greedy(twins: Twins) -> int:
     return 8 if twins.numpy.config.position != "rotary" else 16
 
 
-def climb(name: str, case: dict[str, Any], dtype: Any) -> Distances:
-    """All rungs of a case but the first, the largest distance on each; tokens are 0 (all the same) or infinitely apart."""
+def climb(case: dict[str, Any], dtype: Any) -> Distances:
+    """All rungs of a case but the first, the largest distance on each; for tokens 0 (all the same) or infinity."""
     found = climb_forward(make_twins(dtype, **case))
     twins = make_twins(dtype, **case)
     gradients = climb_gradients(twins)
@@ -263,7 +263,7 @@ def main() -> None:
         for name, case in cases():
             if sys.stderr.isatty():
                 print(f"\r{label}: {name:50}", end="", file=sys.stderr, flush=True)
-            for rung, distance in climb(name, case, dtype).items():
+            for rung, distance in climb(case, dtype).items():
                 rungs[rung] = max(rungs.get(rung, (0.0, "all")), (distance, name))
     if sys.stderr.isatty():
         print("\r" + " " * 70 + "\r", end="", file=sys.stderr)

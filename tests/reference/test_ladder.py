@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from groundzero.generate.config import SamplingConfig
 from groundzero.generate.engine import Engine
 from groundzero.generate.request import Request
-from groundzero.model import GPT as TorchGPT
 from groundzero.model import GPTConfig as TorchConfig
 from groundzero.model import config as torch_config
+from groundzero.model import gpt as torch_gpt
 from groundzero.model.presets import preset, preset_names
 from groundzero.reference import config
 from groundzero.reference.config import GPTConfig
@@ -166,7 +166,7 @@ def test_configs_derive_the_same_widths(case):
 
 def test_configs_of_every_preset():
     for name in preset_names():
-        check_config(preset(name).config, GPTConfig.of(**preset(name).model))
+        check_config(preset(name).config, GPTConfig.from_mapping(preset(name).model))
 
 
 def check_config(theirs: TorchConfig, own: GPTConfig) -> None:
@@ -191,7 +191,7 @@ def test_weights_start_with_the_same_statistics(family, init, tied):
     values = {"family": family, "init": init, "tie_embeddings": tied, "vocab_size": 64, "context": 64, "n_layer": 3}
     values |= {"d_model": 64, "n_head": 4, "init_std": 0.05}
     torch.manual_seed(0)
-    of_numpy, of_torch = GPT(GPTConfig.of(**values)), TorchGPT(TorchConfig.parse(values))
+    of_numpy, of_torch = GPT(GPTConfig.of(**values)), torch_gpt.GPT(TorchConfig.parse(values))
     wanted = dict(of_torch.named_parameters())
     assert list(of_numpy.parameters()) == list(wanted)
     for name, parameter in of_numpy.parameters().items():

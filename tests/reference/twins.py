@@ -1,4 +1,4 @@
-"""The same model twice, in NumPy and in PyTorch, with the same weights far from their start; and how far apart results are.
+"""The same model twice, in NumPy and in PyTorch, with the same weights; and how far apart two results are.
 
 `CASES` names the architectures that everything is compared over: every family, and every switch in both positions.
 """
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from groundzero.model import GPT as TorchGPT
 from groundzero.model import GPTConfig as TorchConfig
+from groundzero.model import gpt as torch_gpt
 from groundzero.reference.config import GPTConfig
 from groundzero.reference.model import GPT
 from groundzero.reference.module import Array
@@ -76,7 +76,7 @@ class Twins:
     """Two models with equal weights, and a batch for them."""
 
     numpy: GPT
-    torch: TorchGPT
+    torch: torch_gpt.GPT
     ids_BT: np.ndarray
     targets_BT: np.ndarray
     documents_BT: np.ndarray | None
@@ -102,7 +102,7 @@ def make_twins(dtype: Any = np.float64, seed: int = 0, **case: Any) -> Twins:
     """The twins of a case (see `CASES`), in evaluation mode."""
     shape, with_documents = case.pop("shape", (3, 12)), case.pop("documents", False)
     torch_config = TorchConfig.parse({**TINY, **case})
-    of_torch = TorchGPT(torch_config).to(torch.float64 if dtype == np.float64 else torch.float32).eval()
+    of_torch = torch_gpt.GPT(torch_config).to(torch.float64 if dtype == np.float64 else torch.float32).eval()
     of_numpy = GPT(GPTConfig.of(**{**TINY, **case}))
     scatter(of_numpy, dtype, seed)
     copy_weights(of_numpy, of_torch)
@@ -128,7 +128,7 @@ def scatter(model: GPT, dtype: Any, seed: int = 0) -> None:
             parameter.value[...] = 0.3 * noise + (0.0 if name.endswith("bias") else 1.0)
 
 
-def copy_weights(source: GPT, target: TorchGPT) -> None:
+def copy_weights(source: GPT, target: torch_gpt.GPT) -> None:
     """By name; the names and their order must be the same."""
     values, parameters = source.parameters(), dict(target.named_parameters())
     assert list(values) == list(parameters)
@@ -155,7 +155,7 @@ def as_array(value: Any) -> Array:
     return value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-def outputs_of_torch(model: TorchGPT, *inputs: Any, **options: Any) -> dict[str, torch.Tensor]:
+def outputs_of_torch(model: torch_gpt.GPT, *inputs: Any, **options: Any) -> dict[str, torch.Tensor]:
     """The output of every module that is called, by dotted name."""
     outputs: dict[str, torch.Tensor] = {}
 
@@ -176,7 +176,7 @@ def outputs_of_torch(model: TorchGPT, *inputs: Any, **options: Any) -> dict[str,
 def outputs_of_numpy(model: GPT, *inputs: Any, **options: Any) -> dict[str, Array]:
     """The output of every module, by dotted name."""
     outputs: dict[str, Array] = {}
-    model.watch(lambda name, output: outputs.__setitem__(name, output))
+    model.watch(outputs.__setitem__)
     model(*inputs, **options)
     model.watch(None)
     return outputs
