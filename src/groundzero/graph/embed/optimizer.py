@@ -1,0 +1,96 @@
+"""Optimisers that change only the rows they are given, in place.
+
+State is one table beside the weights (Adagrad: sums of squares; Adam: two averages), or one number per row (row-wise
+Adagrad: the sum of mean squares). A row that a batch does not touch keeps its state, as PyTorch's SparseAdam has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from groundzero.graph.embed.comparisons import gather
+from groundzero.graph.embed.config import OptimizerName
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+ADAGRAD_EPSILON = 1e-10
+
+
+class RowOptimizer:
+    """Updates one table. Call `begin_step` once a step, then `update` for each piece of rows."""
+
+    def __init__(self, kind: OptimizerName, table_ED: Tensor) -> None:
+        self.kind = kind
+        self.steps = 0
+        self.state: dict[str, Tensor] = {}
+        if kind in ("adagrad", "adam"):
+            self.state["square"] = torch.zeros_like(table_ED)
+        if kind == "adam":
+            self.state["mean"] = torch.zeros_like(table_ED)
+        if kind == "rowwise_adagrad":
+            self.state["square"] = torch.zeros_like(table_ED[:, 0])
+
+    def begin_step(self) -> None:
+        """Count a step, for Adam's correction of its first averages."""
+        self.steps += 1
+
+    def update(
+        self, table_ED: Tensor, rows: Tensor | slice, gradient_UD: Tensor, rate: float, *, unit: bool = False
+    ) -> None:
+        """Move `rows`, each named once, against their gradients, which are overwritten. `unit` makes them length 1."""
+        step_UD = self._step(rows, gradient_UD, rate)
+        if isinstance(rows, slice):
+            new_UD = table_ED[rows].sub_(step_UD)
+            if unit:
+                new_UD /= torch.linalg.vector_norm(new_UD, dim=1, keepdim=True).clamp_(min=1e-12)
+            return
+        if not unit:
+            table_ED.index_add_(0, rows, step_UD, alpha=-1)
+            return
+        new_UD = gather(table_ED, rows).sub_(step_UD)
+        new_UD /= torch.linalg.vector_norm(new_UD, dim=1, keepdim=True).clamp_(min=1e-12)
+        table_ED.index_copy_(0, rows, new_UD)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold besides `steps`."""
+        return dict(self.state)
+
+    def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Take back what `tensors` gave."""
+        for name, tensor in self.state.items():
+            tensor.copy_(tensors[name])
+        self.steps = steps
+
+    def _step(self, rows: Tensor | slice, gradient_UD: Tensor, rate: float) -> Tensor:
+        if self.kind == "sgd":
+            return gradient_UD.mul_(rate)
+        if self.kind == "rowwise_adagrad":
+            square_U = self._add("square", rows, gradient_UD.square().mean(1))
+            return gradient_UD.mul_((rate / square_U.sqrt().add_(ADAGRAD_EPSILON))[:, None])
+        if self.kind == "adagrad":
+            square_UD = self._add("square", rows, gradient_UD.square())
+            return gradient_UD.div_(square_UD.sqrt().add_(ADAGRAD_EPSILON)).mul_(rate)
+        square_UD = self._average("square", rows, gradient_UD.square(), BETA2)
+        mean_UD = self._average("mean", rows, gradient_UD, BETA1)
+        correction = (1 - BETA2**self.steps) ** 0.5
+        root_UD = square_UD.sqrt().div_(correction).add_(EPSILON)
+        return torch.div(mean_UD, root_UD, out=gradient_UD).mul_(rate / (1 - BETA1**self.steps))
+
+    def _add(self, name: str, rows: Tensor | slice, amount: Tensor) -> Tensor:
+        """New values of some rows of a state, to be read only."""
+        state = self.state[name]
+        if isinstance(rows, slice):
+            return state[rows].add_(amount)
+        new = (gather(state, rows) if state.ndim == 2 else state[rows]).add_(amount)
+        state.index_copy_(0, rows, new)
+        return new
+
+    def _average(self, name: str, rows: Tensor | slice, value_UD: Tensor, memory: float) -> Tensor:
+        state = self.state[name]
+        if isinstance(rows, slice):
+            return state[rows].lerp_(value_UD, 1 - memory)
+        new_UD = gather(state, rows).lerp_(value_UD, 1 - memory)
+        state.index_copy_(0, rows, new_UD)
+        return new_UD
