@@ -91,7 +91,14 @@ COMMANDS = {
         "Inspect", "groundzero.cli.info", "command", "This set-up, a preset or a run.", "gz info --preset tiny"
     ),
     "doctor": Command(
-        "Inspect", "groundzero.cli.doctor", "command", "Check the installation for trouble.", "gz doctor"
+        "Inspect", "groundzero.cli.doctor", "command", "Check the installation, or a run.", "gz doctor --run runs/book"
+    ),
+    "reference": Command(
+        "Learn",
+        "groundzero.cli.reference",
+        "app",
+        "The model by hand, in NumPy.",
+        'gz reference diff runs/book --prompt "Once upon a time"',
     ),
 }
 

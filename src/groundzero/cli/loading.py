@@ -14,7 +14,13 @@ import typer
 from rich.markup import escape
 
 # An ancestor's name -> ours, where the command has ours and not theirs.
-SYNONYMS = {"--checkpoint": "--run", "--model": "--run", "--max-length": "--max-tokens", "--num-tokens": "--max-tokens"}
+SYNONYMS = {
+    "--checkpoint": "--run",
+    "--checkpoint-step": "--checkpoint",
+    "--model": "--run",
+    "--max-length": "--max-tokens",
+    "--num-tokens": "--max-tokens",
+}
 
 
 def load(name: str, module: str, attribute: str, example: str) -> Any:
