@@ -7,7 +7,7 @@ in `refresh`, which every question should call once when it starts: a question t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -101,7 +101,7 @@ class Graph:
         if self._mentions is None:
             with self._lock:
                 if self._mentions is None:
-                    self._mentions = MentionIndex(_names(self.store, self._as_of()))
+                    self._mentions = MentionIndex(_names(self.store.entities(at=self._as_of())))
         return self._mentions
 
     def neighbours(self, entity: EntityId, relation: RelationId | None = None, *, inverse: bool = False) -> Neighbours:
@@ -180,22 +180,22 @@ class Graph:
             else:
                 for statement in changes:
                     self._adjacency.apply(statement)
-        renamed = list(islice(now.renamed(since), REBUILD + 1))
+        renamed = set(islice((entity for entity, _ in now.renamed(since)), REBUILD + 1))
+        renamed.update(islice(now.newcomers(since), REBUILD + 1))
         if len(renamed) > REBUILD:
             self._entities.clear()
-            self._mentions = None if self._mentions is None else MentionIndex(_names(now, None))
+            self._mentions = None if self._mentions is None else MentionIndex(_names(now.entities()))
         else:
-            for entity in {entity for entity, _ in renamed}:
+            for entity in renamed:
                 self._entities.pop(entity, None)
                 if self._mentions is not None:
-                    named = now.entity_names(entity)
-                    self._mentions.rename(entity, [each.text for each in named if each.kind in ("label", "alias")])
+                    self._mentions.rename(entity, [name for _, name in _names([now.entity(entity)])])
         self._relations = None
 
 
-def _names(reader: Reader, at: Transaction | None) -> Iterator[tuple[EntityId, str]]:
-    """Labels and aliases, and keys of what has neither."""
-    for entity in reader.entities(at=at):
+def _names(entities: Iterable[Entity]) -> Iterator[tuple[EntityId, str]]:
+    """Labels and aliases, and keys of what has no label."""
+    for entity in entities:
         yield entity.id, entity.label
         for alias in entity.aliases:
             yield entity.id, alias

@@ -179,6 +179,12 @@ class SQLReader(ABC):
         for row in self._all(sql, (since, first)):
             yield row[0], rows.to_name(row)
 
+    def newcomers(self, since: Transaction) -> Iterator[EntityId]:
+        last = self._first_after(since, "first_entity") - 1
+        while page := self._all(f"SELECT id FROM entity WHERE id > ? ORDER BY id LIMIT {PAGE}", (last,)):
+            yield from (row[0] for row in page)
+            last = page[-1][0]
+
     def triples(self, *, at: Transaction | None = None) -> NDArray[np.int64]:
         """(N, 4) int64 in the order they were added."""
         condition, parameters = rows.alive(self.transaction() if at is None else at)

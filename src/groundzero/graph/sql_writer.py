@@ -35,8 +35,7 @@ class SQLWriter(ABC):
     def __init__(self, location: str) -> None:
         self.location = location
         self._last = {table: self._all(f"SELECT coalesce(max(id), 0) FROM {table}")[0][0] for table in _TABLES}
-        self._first_statement = self._last["statement"] + 1
-        self._first_name = self._last["entity_name"] + 1
+        self._first = [self._last[table] + 1 for table in ("statement", "entity_name", "entity")]
         self._transaction = int(self._all("SELECT coalesce(max(id), 0) FROM transaction_log")[0][0]) + 1
         self._wrote = False
         self._known: dict[str, dict[str, int]] = {"entity": {}, "relation": {}, "source": {}}
@@ -179,10 +178,9 @@ class SQLWriter(ABC):
     def finish(self) -> bool:
         """Enter this transaction in the log; False where it wrote nothing, and then there is none."""
         if self._wrote:
-            row = (self._transaction, datetime.now(UTC).isoformat(), self._first_statement, self._first_name)
-            self._run(
-                "INSERT INTO transaction_log (id, committed, first_statement, first_name) VALUES (?, ?, ?, ?)", row
-            )
+            columns = "id, committed, first_statement, first_name, first_entity"
+            row = (self._transaction, datetime.now(UTC).isoformat(), *self._first)
+            self._run(f"INSERT INTO transaction_log ({columns}) VALUES ({_marks(5)})", row)
         return self._wrote
 
     def _id_of(self, table: str, key: str, *details: str) -> tuple[int, bool]:

@@ -41,7 +41,7 @@ BULK_INDEXES = dict(
 """Indexes that a large import drops and builds again, sorted, in the same transaction."""
 SCHEMA = (
     "CREATE TABLE transaction_log (id INTEGER PRIMARY KEY, committed TEXT NOT NULL,"
-    " first_statement INTEGER NOT NULL, first_name INTEGER NOT NULL) STRICT",
+    " first_statement INTEGER NOT NULL, first_name INTEGER NOT NULL, first_entity INTEGER NOT NULL) STRICT",
     "CREATE TABLE entity (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, added INTEGER NOT NULL) STRICT",
     "CREATE TABLE relation (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, added INTEGER NOT NULL) STRICT",
     "CREATE TABLE source (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, title TEXT NOT NULL,"

@@ -115,6 +115,10 @@ class Reader(Protocol):
         """Entity names added or retired after `since`."""
         ...
 
+    def newcomers(self, since: Transaction) -> Iterator[EntityId]:
+        """Entities made after `since`, whether or not anybody named them."""
+        ...
+
     def triples(self, *, at: Transaction | None = None) -> NDArray[np.int64]:
         """Accepted statements between entities as rows (subject, relation, object, id)."""
         ...
