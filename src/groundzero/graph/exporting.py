@@ -199,10 +199,8 @@ class _Rows:
     def _statements(self, status: Status | None) -> Iterator[Statement]:
         counts = self._reader.counts(at=self._at) if self._progress else None
         total = counts.triples + counts.quarantined if counts else 0
-        count = 0
-        for statement in self._reader.statements(status=status, at=self._at):
+        for count, statement in enumerate(self._reader.statements(status=status, at=self._at), start=1):
             yield statement
-            count += 1
             if self._progress and count % 10_000 == 0:
                 self._progress(count, total)
         if self._progress:

@@ -8,6 +8,7 @@ old one.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +17,7 @@ from typing import Any
 
 from groundzero.errors import InputError
 from groundzero.graph.derived import entity_label, relation_label
+from groundzero.graph.folding import is_storable
 from groundzero.graph.formats.names import Owner, read_names
 from groundzero.graph.formats.options import RDF, ImportOptions
 from groundzero.graph.formats.reader import detect, read_rows
@@ -24,6 +26,7 @@ from groundzero.graph.formats.report import ReadReport
 from groundzero.graph.formats.rows import THIS_FILE, EntityName, Fact, RelationName, Row, SourceRow, Triple
 from groundzero.graph.naming import finish_names, name_types, set_label
 from groundzero.graph.nouns import Literal, NameKind, SourceId
+from groundzero.graph.sql_writer import MAX_TEXT
 from groundzero.graph.store import Counts, Store, Writer
 
 Progress = Callable[[int, int, str], None]
@@ -31,6 +34,7 @@ Progress = Callable[[int, int, str], None]
 
 _MAX_CACHED_IDS = 1_000_000
 _MAX_BATCH_CHARACTERS = 2**26
+_PLAIN = Fact("", "", "")[4:]
 _REPORT_EVERY = 10_000  # rows between two calls of progress
 
 
@@ -86,12 +90,11 @@ def import_file(
         before = store.counts()
         importer = _Importer(store, report, options)
         rows = read_rows(source, report.read, options, format=format_, scope=digest[:12])
-        importer.take_all(_watched(rows, source, report, progress))
+        importer.take_all(_watched(_storable(rows, report.read), source, report, progress))
         if not report.rows:
             raise _nothing(path, report)
         finish_names(store, derive=options.derive_labels and not importer.derives and not report.read.all_names_given)
-        with store.writer() as writer:  # only now is the file known to have been read to its end
-            writer.add_source(report.source, title=path.name, digest=digest)
+        importer.finish(digest)
     report.added = _growth(before, store.counts())
     report.seconds = time.monotonic() - started
     return report
@@ -145,6 +148,7 @@ class _Importer:
         self._entities: dict[str, int] = {}
         self._relations: dict[str, int] = {}
         self._sources: dict[str, SourceId] = {}
+        self._digests: dict[str, str] = {}
 
     def take_all(self, rows: Iterable[Row]) -> None:
         """Write every row. What came before a failure of the reader is kept."""
@@ -155,26 +159,39 @@ class _Importer:
             if len(self._entities) > _MAX_CACHED_IDS:
                 self._entities.clear()
 
+    def finish(self, digest: str) -> None:
+        """Only now is every source known to have been read to its end."""
+        if THIS_FILE in self._sources:
+            self._digests[self._report.source] = digest
+        if self._digests:
+            with self._store.writer() as writer:
+                for key, known in self._digests.items():
+                    writer.add_source(key, digest=known)
+
     def _write(self, writer: Writer, batch: list[Row]) -> None:
-        triples: list[tuple[int, int, int]] = []
-        entities, relations = self._entities, self._relations
+        triples: dict[str | None, list[tuple[int, int, int]]] = defaultdict(list)
+        entities, relations, here = self._entities, self._relations, triples[THIS_FILE]
         for row in batch:
             try:
                 if type(row) is Triple:
                     subject, relation, object_ = row
-                    triples.append(
+                    here.append(
                         (
                             entities.get(subject) or self._entity(writer, subject),
                             relations.get(relation) or self._relation(writer, relation),
                             entities.get(object_) or self._entity(writer, object_),
                         )
                     )
+                elif isinstance(row, Fact) and isinstance(row.object, str) and row[4:] == _PLAIN:
+                    ends = (self._entity(writer, row.subject), self._relation(writer, row.relation))
+                    triples[row.source].append((*ends, self._entity(writer, row.object)))
                 else:
                     self._write_other(writer, row)
-            except InputError as error:  # a text that no store keeps: NUL, half a surrogate pair, megabytes
-                self._report.read.skip(error.message.rstrip("."), str(row))
-        if triples:
-            writer.add_triples(triples, source=self._source(writer, THIS_FILE))
+            except InputError as error:
+                self._report.read.skip("refused by the store", f"{error.message} {row}", line=0)
+        for source, found in triples.items():
+            if found:
+                writer.add_triples(found, source=None if source is None else self._source(writer, source))
 
     def _write_other(self, writer: Writer, row: Row) -> None:
         if isinstance(row, Fact):
@@ -200,8 +217,10 @@ class _Importer:
                 writer.name_relation(relation, row.text, row.kind, language=row.language)
         elif isinstance(row, SourceRow):
             self._sources[row.key] = writer.add_source(
-                row.key, title=row.title, revision=row.revision, licence=row.licence, digest=row.digest
+                row.key, title=row.title, revision=row.revision, licence=row.licence
             )
+            if row.digest:
+                self._digests[row.key] = row.digest
 
     def _entity(self, writer: Writer, key: str) -> int:
         found = self._entities.get(key)
@@ -249,6 +268,23 @@ def _batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
         elif failure is None:
             return
     raise failure
+
+
+def _storable(rows: Iterable[Row], report: ReadReport) -> Iterator[Row]:
+    """The rows whose texts a store keeps; the others are reported while their line is known."""
+    for row in rows:
+        if type(row) is not Triple:
+            texts = [part.value if isinstance(part, Literal) else part for part in row[:3]]
+            if any(text and len(text) > MAX_TEXT for text in texts):
+                report.skip(f"a text of more than {MAX_TEXT // 2**20} million characters", str(row[0]))
+                continue
+            if not all(is_storable(text) for text in texts if text):
+                report.skip("a NUL, or half a surrogate pair", repr(tuple(row[:3])))
+                continue
+            if isinstance(row, EntityName | RelationName) and row.text and not row.text.strip():
+                report.skip("a name of blanks only", row.key)
+                continue
+        yield row
 
 
 def _watched(rows: Iterable[Row], source: Input, report: ImportReport, progress: Progress | None) -> Iterator[Row]:
