@@ -250,7 +250,8 @@ def parse_header(raw: bytes, n_data_bytes: int) -> Header:
         raise ValueError("the header is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"the header is not JSON: {error}") from None
-    metadata = content.pop(METADATA, None) or {}
+    metadata = content.pop(METADATA, None)
+    metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError(f"{METADATA} does not hold strings only.")
     "".join((*content, *metadata, *metadata.values())).encode()  # half a surrogate pair is no text: a ValueError
