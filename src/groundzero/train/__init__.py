@@ -14,14 +14,15 @@ from groundzero.train.config import RunConfig, TrainConfig, resolve
 
 if TYPE_CHECKING:
     from groundzero.train.observer import Observer
-    from groundzero.train.session import TrainResult, train_run
+    from groundzero.train.result import TrainResult
+    from groundzero.train.session import train_run
     from groundzero.train.trainer import Trainer
 
 __all__ = ["Observer", "RunConfig", "TrainConfig", "TrainResult", "Trainer", "resolve", "train_run"]
 
 _HOME = {
     "Observer": "groundzero.train.observer",
-    "TrainResult": "groundzero.train.session",
+    "TrainResult": "groundzero.train.result",
     "Trainer": "groundzero.train.trainer",
     "train_run": "groundzero.train.session",
 }

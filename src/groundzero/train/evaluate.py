@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-
 import torch
 
 from groundzero.data import BatchLoader
 from groundzero.model.gpt import GPT
 from groundzero.model.loss import score_targets
+from groundzero.train.result import Evaluation
 
 EVALUATION_TOKENS = 4096
 """Tokens in one forward pass at least: without gradients there is room for more than a training batch."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures over the validation split, or over its first part where one was asked for."""
-
-    loss: float
-    """Mean of -ln p(token), in nats."""
-    perplexity: float
-    """exp(loss)."""
-    bits_per_byte: float | None
-    """Bits to encode one byte of the text: comparable across tokenizers. None where bytes are not known."""
-    accuracy: float
-    """Share of tokens that were the model's first choice."""
-    tokens: int
-    """Tokens predicted."""
-
-    def as_record(self) -> dict[str, float | int | None]:
-        """For `metrics.jsonl`, under the names of `gz train --json`."""
-        values = asdict(self)
-        return {f"val_{name}": values[name] for name in ("loss", "perplexity", "accuracy", "tokens")} | {
-            "val_bpb": self.bits_per_byte
-        }
 
 
 @torch.no_grad()
@@ -69,12 +44,5 @@ def evaluate(
         correct += int(scored.correct)
         counted += int(scored.counted)
     model.train(was_training)
-    loss = loss_sum / max(1, counted)
     n_byte = loader.validation_bytes(max_tokens=max_tokens or None)
-    return Evaluation(
-        loss=loss,
-        perplexity=math.exp(min(loss, 700.0)),
-        bits_per_byte=loss_sum / math.log(2) / n_byte if n_byte else None,
-        accuracy=correct / max(1, counted),
-        tokens=counted,
-    )
+    return Evaluation.of_sums(loss_sum, correct, counted, n_byte)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from groundzero.data import BatchLoader, TokenDataset
-from groundzero.data.preparation import prepare_corpus
-from groundzero.data.registry import Registry
-from groundzero.data.sources import open_corpus
-from groundzero.errors import ConfigError, InputError, UsageError
+from groundzero.errors import UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.hardware import (
     Device,
@@ -30,48 +22,18 @@ from groundzero.hardware import (
     should_compile,
 )
 from groundzero.model.gpt import GPT
-from groundzero.run import RunDirectory, sha256_of
+from groundzero.run import RunDirectory
 from groundzero.run.files import storage_errors
-from groundzero.tokenizer import Tokenizer, train_tokenizer
+from groundzero.tokenizer import Tokenizer
 from groundzero.train.config import RunConfig
+from groundzero.train.inputs import prepare_data, removed_on_failure, resume_data, write_manifest
 from groundzero.train.observer import Observer
 from groundzero.train.plot import plot_loss
+from groundzero.train.result import TrainResult
 from groundzero.train.trainer import Outcome, Sampler, Trainer
 
-DATA = "data"
-"""Prepared text, inside the run directory, so that a run needs nothing else to go on."""
 BUDGET_SHARE = 0.85
 """Of a time budget, what steps may take; the rest is for evaluation, samples and saving."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What `gz train --json` prints."""
-
-    run: str
-    """The run directory."""
-    steps: int
-    """Updates of the weights, in all."""
-    tokens: int
-    """Targets learned from, in all."""
-    train_loss: float
-    """Last logged training loss, in nats."""
-    val_loss: float | None
-    """Last validation loss, in nats."""
-    val_bpb: float | None
-    """The same in bits per byte."""
-    seconds: float
-    """Time spent in steps."""
-    tokens_per_second: float
-    """Median speed of the steps."""
-    mfu: float | None
-    """Share of the hardware's peak."""
-    peak_memory_bytes: int
-    """Most memory the process (or the GPU) has held."""
-    parameters: int
-    """Learned numbers."""
-    interrupted: bool
-    """Stopped by a signal; `--resume` goes on."""
 
 
 def train_run(
@@ -102,10 +64,10 @@ def train_run(
     precision = choose_precision(device, config.train.precision)
     observer.message(f"{device.reason}; {precision.reason}")
     if resume:
-        tokenizer, dataset = _resume_data(run)
+        tokenizer, dataset = resume_data(run)
     else:
-        with _removed_on_failure(run):
-            tokenizer, dataset = _prepare_data(run, config, observer)
+        with removed_on_failure(run):
+            tokenizer, dataset = prepare_data(run, config, observer)
     config = config.replace(model={**_given(config.model), "vocab_size": tokenizer.vocab_size})
 
     trainer = _make_trainer(run, config, tokenizer, dataset, device, precision, observer)
@@ -120,7 +82,7 @@ def train_run(
         if run.manifest()["config"]["train"]["steps"] != steps:
             run.write_manifest(config=json.loads(config.model_dump_json()))
     else:
-        _write_manifest(run, config, tokenizer, dataset, {"device": device.name, "precision": precision.name})
+        write_manifest(run, config, tokenizer, dataset, {"device": device.name, "precision": precision.name})
     if compiling:
         trainer.forward = torch.compile(trainer.model.loss)
     outcome = trainer.fit(steps)
@@ -191,61 +153,6 @@ def _restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer
     observer.message(f"resuming at step {trainer.progress.step} of {steps}")
 
 
-def _prepare_data(run: RunDirectory, config: RunConfig, observer: Observer) -> tuple[Tokenizer, TokenDataset]:
-    """Train the tokenizer and encode the text into the run; or take a dataset that is prepared already."""
-    place, prepared = _source(config)
-    if prepared:
-        dataset = TokenDataset.open(place)
-        assert dataset.tokenizer_path is not None
-        tokenizer = Tokenizer.load(dataset.tokenizer_path)
-        tokenizer.save(run.tokenizer_path)
-        return tokenizer, dataset
-    with open_corpus(place, config.data) as corpus:
-        if not corpus.bytes:
-            raise InputError(f"{corpus.root} is empty.", remedy="Give a file or folder with text.")
-        observer.message(f"training the {config.tokenizer.kind} tokenizer on {corpus.bytes / 1e6:.1f} MB")
-        tokenizer = train_tokenizer(corpus, config.tokenizer)
-        tokenizer.save(run.tokenizer_path)
-        dataset = prepare_corpus(corpus, run.path / DATA, tokenizer, overwrite=True, progress=observer.preparing)
-    return tokenizer, dataset
-
-
-@contextmanager
-def _removed_on_failure(run: RunDirectory) -> Iterator[None]:
-    """Text that cannot be used leaves no half-made run behind, and its name free for the next try."""
-    try:
-        yield
-    except BaseException:
-        if not run.manifest_path.exists():
-            shutil.rmtree(run.path / DATA, ignore_errors=True)
-            run.tokenizer_path.unlink(missing_ok=True)
-            with suppress(OSError):  # a folder with anything else in it is not ours to remove
-                run.checkpoints.folder.rmdir()
-                run.path.rmdir()
-        raise
-
-
-def _source(config: RunConfig) -> tuple[str, bool]:
-    """Where the data are, and whether they are tokens already: `data.text`, `data.dataset`, or the chosen dataset."""
-    if config.data.text:
-        return config.data.text, False
-    registry = Registry()
-    entry = registry.locate(config.data.dataset) if config.data.dataset else registry.default()
-    if entry is None:
-        raise ConfigError(
-            "There is nothing to train on.",
-            remedy="Give --text FILE or a folder, --dataset NAME, or `gz data use NAME`.",
-        )
-    return str(entry.path), entry.kind != "text"
-
-
-def _resume_data(run: RunDirectory) -> tuple[Tokenizer, TokenDataset]:
-    tokenizer = Tokenizer.load(run.tokenizer_path)
-    dataset = TokenDataset.open(run.manifest()["data"]["path"] or run.path / DATA)
-    dataset.check_tokenizer(tokenizer.fingerprint)
-    return tokenizer, dataset
-
-
 def _steps_for(config: RunConfig, trainer: Trainer, observer: Observer) -> int:
     """Steps from epochs, or from a time budget; one epoch when neither is given."""
     train = config.train
@@ -274,28 +181,6 @@ def _sampler(model: GPT, tokenizer: Tokenizer, *, add_bos: bool) -> Sampler:
         return engine.run([Request(prompt, sampling)])[0].text
 
     return sample
-
-
-def _write_manifest(
-    run: RunDirectory, config: RunConfig, tokenizer: Tokenizer, dataset: TokenDataset, hardware: Mapping[str, str]
-) -> None:
-    inside = dataset.path is not None and dataset.path.parent == run.path
-    manifest = dataset.manifest
-    run.write_manifest(
-        config=json.loads(config.model_dump_json(exclude_defaults=False)),
-        seeds={"train": config.train.seed, "data": config.data.seed},
-        tokenizer={"sha256": sha256_of(run.tokenizer_path), "fingerprint": tokenizer.fingerprint},
-        data={
-            "path": "" if inside else str(dataset.path),
-            "sha256": sha256_of(dataset.path / "manifest.json") if dataset.path else "",
-            "starts_with_bos": dataset.starts_with_bos,
-            "train_tokens": len(dataset.train),
-            "validation_tokens": len(dataset.validation),
-            "sources": [source.name for source in manifest.sources][:100] if manifest else [],
-        },
-        hardware=dict(hardware),
-        command=sys.argv[1:],
-    )
 
 
 def _result(run: RunDirectory, model: GPT, outcome: Outcome) -> TrainResult:

@@ -24,10 +24,11 @@ from groundzero.run import RunDirectory
 from groundzero.run.files import storage_errors
 from groundzero.train.checkpoint import Progress, load_training, random_states, save_training, set_random_states
 from groundzero.train.config import TrainConfig
-from groundzero.train.evaluate import Evaluation, evaluate
+from groundzero.train.evaluate import evaluate
 from groundzero.train.interrupt import StopRequest, graceful_interrupt
 from groundzero.train.observer import Observer
 from groundzero.train.optimizer import Optimizers
+from groundzero.train.result import Evaluation
 from groundzero.train.schedule import learning_rate_factor
 
 _DIVERGED = "Train again with a lower learning rate, or --precision float32; the checkpoints before it are intact."
