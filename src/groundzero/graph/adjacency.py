@@ -58,6 +58,25 @@ class _Side:
         added = [each for each in self.added.get(entity, ()) if relation is None or each[0] == relation]
         return _joined(found, added) if added else found
 
+    def around(self, entities_V: NDArray[np.int64]) -> tuple[NDArray[np.int64], Neighbours]:
+        inside_V = (entities_V >= 0) & (entities_V < len(self.start_V) - 1)
+        known_V = np.where(inside_V, entities_V, 0)
+        low_V = self.start_V[known_V]
+        count_V = np.where(inside_V, self.start_V[known_V + 1] - low_V, 0)
+        origin_N = np.repeat(np.arange(len(entities_V)), count_V)
+        row_N = np.arange(len(origin_N)) + np.repeat(low_V - np.cumsum(count_V) + count_V, count_V)
+        if self.touched:
+            kept_N = ~self.retired_E[row_N]
+            origin_N, row_N = origin_N[kept_N], row_N[kept_N]
+        found = Neighbours(self.relation_E[row_N], self.entity_E[row_N], self.statement_E[row_N])
+        if self.added:
+            places = [place for place, entity in enumerate(entities_V.tolist()) if self.added.get(entity)]
+            for place in places:
+                added = self.added[int(entities_V[place])]
+                found = _joined(found, added, in_order=False)
+                origin_N = np.concatenate((origin_N, np.full(len(added), place)))
+        return origin_N, found
+
     def add(self, entity: EntityId, row: tuple[RelationId, EntityId, StatementId]) -> None:
         self.added[entity].append(row)
 
@@ -100,6 +119,10 @@ class Adjacency:
         """Statements about `entity`; with `inverse`, those whose object it is."""
         return (self._backward if inverse else self._forward).neighbours(entity, relation)
 
+    def around(self, entities_V: NDArray[np.int64], *, inverse: bool = False) -> tuple[NDArray[np.int64], Neighbours]:
+        """Statements about many entities at once: the place in `entities_V` that each belongs to, and the statements."""
+        return (self._backward if inverse else self._forward).around(entities_V)
+
     def degree(self, entity: EntityId, *, inverse: bool = False) -> int:
         """How many statements `neighbours` would give, near enough: retired ones of the base are counted."""
         side = self._backward if inverse else self._forward
@@ -132,10 +155,12 @@ class Adjacency:
             self.size -= 1
 
 
-def _joined(found: Neighbours, added: list[tuple[RelationId, EntityId, StatementId]]) -> Neighbours:
+def _joined(
+    found: Neighbours, added: list[tuple[RelationId, EntityId, StatementId]], *, in_order: bool = True
+) -> Neighbours:
     added_N3 = np.array(added, dtype=np.int64)
     relation_N = np.concatenate((found.relation_N, added_N3[:, 0].astype(np.int32)))
-    order_N = np.argsort(relation_N, kind="stable")
+    order_N = np.argsort(relation_N, kind="stable") if in_order else np.arange(len(relation_N))
     entity_N = np.concatenate((found.entity_N, added_N3[:, 1]))
     statement_N = np.concatenate((found.statement_N, added_N3[:, 2]))
     return Neighbours(relation_N[order_N], entity_N[order_N], statement_N[order_N])
