@@ -1,7 +1,7 @@
 """A training as files: tensors in safetensors, the rest in JSON, published whole or not at all, and read back verified.
 
-    training.safetensors    tables, optimiser state, best tables
-    state.json              progress, settings, and a digest of the triples
+training.safetensors    tables, optimiser state, best tables
+state.json              progress, settings, and a digest of the triples
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def _check(trainer: EmbeddingTrainer, state: dict[str, Any], folder: Path) -> No
     changed = sorted(key for key in now if key not in _MAY_CHANGE and now[key] != then.get(key))
     if changed:
         said = ", ".join(f"{key} was {then.get(key)!r} and is {now[key]!r}" for key in changed)
-        raise ConfigError(f"The training in {folder} had other settings: {said}.", remedy="Keep them, or choose another --out.")
+        raise ConfigError(
+            f"The training in {folder} had other settings: {said}.", remedy="Keep them, or choose another --out."
+        )
     if state["triples"] != digest(trainer.splits):
         raise ConfigError(
             f"The graph has changed since the training in {folder} began.",

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -112,7 +111,8 @@ class Euclidean(Comparison):
     factored = True
 
     def paired(self, query_BD: Tensor, entity_BD: Tensor) -> Tensor:
-        return -torch.linalg.vector_norm(query_BD - entity_BD, dim=1)
+        distance_B: Tensor = torch.linalg.vector_norm(query_BD - entity_BD, dim=1)
+        return -distance_B
 
     def paired_backward(
         self, query_BD: Tensor, entity_BD: Tensor, score_B: Tensor, weight_B: Tensor
@@ -238,7 +238,7 @@ def gather(table_ED: Tensor, ids: Tensor) -> Tensor:
     """A copy of rows of the table, shape (*ids, D)."""
     if table_ED.device.type != "cpu":
         return table_ED[ids]
-    return cast(Tensor, F.embedding_bag(ids.reshape(-1, 1), table_ED, mode="sum")).view(*ids.shape, table_ED.shape[1])
+    return F.embedding_bag(ids.reshape(-1, 1), table_ED, mode="sum").view(*ids.shape, table_ED.shape[1])
 
 
 def gather_chunks(table_ED: Tensor, ids_BK: Tensor) -> Iterator[tuple[slice, Tensor]]:

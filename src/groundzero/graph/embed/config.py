@@ -42,7 +42,7 @@ class EmbedConfig(Settings):
     epochs: int = Field(100, gt=0)
     """Longest training."""
     optimizer: OptimizerName = "adagrad"
-    """All touch only the rows used. rowwise_adagrad keeps one number per row, adagrad and adam one or two per weight."""
+    """All touch only the rows used. rowwise_adagrad keeps a number per row, adagrad one per weight, adam two."""
     learning_rate: float = Field(0.1, gt=0)
     """Rate before the plateau schedule lowers it."""
     regularization: float = Field(0.0, ge=0)

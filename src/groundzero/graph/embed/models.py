@@ -70,7 +70,7 @@ class DistMult(Model):
 
 
 class ComplEx(Model):
-    """q = s * r in complex numbers, compared by Re<q, conj(o)>; backwards with the conjugate (Trouillon et al. 2016)."""
+    """q = s * r in complex numbers, compared by Re<q, conj(o)>; the conjugate backwards (Trouillon et al. 2016)."""
 
     def __init__(self) -> None:
         self.comparison = Dot()
@@ -110,7 +110,9 @@ def make_model(config: EmbedConfig) -> Model:
     """The model that a configuration names."""
     if config.model == "transe":
         return TransE(config.norm)
-    return {"distmult": DistMult, "complex": ComplEx, "rotate": RotatE}[config.model]()
+    if config.model == "distmult":
+        return DistMult()
+    return ComplEx() if config.model == "complex" else RotatE()
 
 
 def initial_tables(

@@ -1,8 +1,8 @@
 """Filtered ranking: where does the true answer stand among all entities, other known answers left out?
 
 Every triple asks twice, for its object and for its subject. Ties are *realistic*: the rank is the mean of the best and
-the worst that equal scores allow (Berrendorf et al. 2020), so a constant score earns nothing. Known answers are those of
-all splits. Memory is one block of scores, whatever the number of triples.
+the worst that equal scores allow (Berrendorf et al. 2020), so a constant score earns nothing. Known answers are those
+of all splits. Memory is one block of scores, whatever the number of triples.
 """
 
 from __future__ import annotations
@@ -99,13 +99,28 @@ def ranks(
         order = np.lexsort((anchors, triples[:, 1]))  # equal questions side by side, scored once
         for part in _blocks(order, anchors, triples[:, 1], config, len(entities_ED)):
             found[part, side] = _ranks_of(
-                model, config, entities_ED, relations_RW, anchors[part], triples[part, 1], answers[part], known, backward
+                model,
+                config,
+                entities_ED,
+                relations_RW,
+                anchors[part],
+                triples[part, 1],
+                answers[part],
+                known,
+                backward,
             )
     return found
 
 
 def question_vectors(
-    model: Model, config: EmbedConfig, entities_ED: Tensor, relations_RW: Tensor, anchors: Ids, relations: Ids, *, backward: bool
+    model: Model,
+    config: EmbedConfig,
+    entities_ED: Tensor,
+    relations_RW: Tensor,
+    anchors: Ids,
+    relations: Ids,
+    *,
+    backward: bool,
 ) -> Tensor:
     """query_QD of questions all asked the same way."""
     device = entities_ED.device

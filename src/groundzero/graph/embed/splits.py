@@ -28,7 +28,9 @@ class Splits:
     test: Ids
 
     @classmethod
-    def make(cls, n_entities: int, n_relations: int, train: Ids, valid: Ids | None = None, test: Ids | None = None) -> Splits:
+    def make(
+        cls, n_entities: int, n_relations: int, train: Ids, valid: Ids | None = None, test: Ids | None = None
+    ) -> Splits:
         """Check shapes and ranges.
 
         Raises:
@@ -87,7 +89,7 @@ class Known:
 
     def contains(self, triples: Ids) -> NDArray[np.bool_]:
         """Which triples are known."""
-        keys, answers = self._forward
+        keys, _ = self._forward
         combined = self._combined
         wanted = (triples[:, 0] * self.n_relations + triples[:, 1]) * self.n_entities + triples[:, 2]
         if not len(keys):

@@ -42,7 +42,9 @@ class StepFunction:
         self.model: Model = make_model(config)
         self.loss: Loss = make_loss(config)
 
-    def gradients(self, entities_ED: Tensor, relations_RW: Tensor, batch: Batch, dropout: Tensor | None = None) -> Gradients:
+    def gradients(
+        self, entities_ED: Tensor, relations_RW: Tensor, batch: Batch, dropout: Tensor | None = None
+    ) -> Gradients:
         """Loss and gradients of a batch.
 
         Args:
@@ -53,9 +55,7 @@ class StepFunction:
         query_BD = model.query(anchor_BD, relation_BR, batch.backward_B)
         if dropout is not None:
             query_BD = query_BD * dropout
-        into = Gradients(
-            0.0, batch.triples, Contributions(model.comparison), Contributions(model.comparison), None
-        )
+        into = Gradients(0.0, batch.triples, Contributions(model.comparison), Contributions(model.comparison), None)
         if batch.answers_of is not None:
             query_gradient_BD = self._against_all(query_BD, entities_ED, batch.answers_of, into)
         elif batch.negatives is not None and batch.negatives.ndim == 1:
@@ -69,9 +69,9 @@ class StepFunction:
         )
         if self.config.regularization:
             uses_B1 = _uses(batch, anchor_BD)
-            into.loss += self._penalise(anchor_BD, anchor_gradient_BD, uses_B1, complex_=self._complex)
+            anchor_gradient_BD = anchor_gradient_BD + self._penalty(anchor_BD, uses_B1, into)
             if self.config.model != "rotate":  # angles have no length
-                into.loss += self._penalise(relation_BR, relation_gradient_BR, uses_B1, complex_=self._complex)
+                relation_gradient_BR = relation_gradient_BR + self._penalty(relation_BR, uses_B1, into)
         into.entities.add(batch.anchor_B, anchor_gradient_BD)
         into.relations.add(batch.relation_B, relation_gradient_BR)
         return into
@@ -151,21 +151,17 @@ class StepFunction:
         query_gradient_BD, into.all_entities_ED = compare.matrix_backward(query_BD, table_ED, slope_BE)
         return query_gradient_BD
 
-    @property
-    def _complex(self) -> bool:
-        return self.config.model in ("complex", "rotate")
-
-    def _penalise(self, vectors_BD: Tensor, gradient_BD: Tensor, uses_B1: Tensor, *, complex_: bool) -> float:
-        """Add the N3 penalty's gradient; returns the penalty, summed over the batch."""
-        weight = self.config.regularization
-        if complex_:
+    def _penalty(self, vectors_BD: Tensor, uses_B1: Tensor, into: Gradients) -> Tensor:
+        """Gradient of the N3 penalty, whose sum is added to the loss."""
+        if self.config.model in ("complex", "rotate"):
             real, imaginary = vectors_BD.chunk(2, 1)
             size = (real.square() + imaginary.square()).sqrt_()
-            gradient_BD += vectors_BD * torch.cat([size, size], 1) * (3 * weight * uses_B1)
+            direction_BD = vectors_BD * torch.cat([size, size], 1)
         else:
             size = vectors_BD.abs()
-            gradient_BD += vectors_BD * size * (3 * weight * uses_B1)
-        return float(weight * (size.pow(3).sum(1) * uses_B1[:, 0]).sum())
+            direction_BD = vectors_BD * size
+        into.loss += float(self.config.regularization * (size.pow(3).sum(1) * uses_B1[:, 0]).sum())
+        return direction_BD * (3 * self.config.regularization * uses_B1)
 
 
 def _exhaustive_softmax(
