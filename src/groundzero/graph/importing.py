@@ -171,6 +171,7 @@ class _Importer:
     def _write(self, writer: Writer, batch: list[Row]) -> None:
         triples: dict[str | None, list[tuple[int, int, int]]] = defaultdict(list)
         entities, relations, here = self._entities, self._relations, triples[THIS_FILE]
+        self._meet(writer, batch)
         for row in batch:
             try:
                 if type(row) is Triple:
@@ -192,6 +193,20 @@ class _Importer:
         for source, found in triples.items():
             if found:
                 writer.add_triples(found, source=None if source is None else self._source(writer, source))
+
+    def _meet(self, writer: Writer, batch: list[Row]) -> None:
+        """Give ids to the entities of plain triples, many at a time."""
+        known = self._entities
+        new: dict[str, None] = {}
+        for row in batch:
+            if type(row) is Triple:
+                if row[0] not in known:
+                    new[row[0]] = None
+                if row[2] not in known:
+                    new[row[2]] = None
+        keys = [key for key in new if len(key) <= MAX_TEXT and is_storable(key)]
+        labels = [entity_label(key) for key in keys] if self.derives else None
+        known.update(zip(keys, writer.add_entities(keys, labels=labels), strict=True))
 
     def _write_other(self, writer: Writer, row: Row) -> None:
         if isinstance(row, Fact):

@@ -49,10 +49,17 @@ class Input:
         with self._damage():
             return self._stream.read(count)
 
-    def readline(self, limit: int = MAX_LINE) -> bytes:
-        """One unpacked line with its end, or its first `limit` bytes."""
+    def read_lines(self) -> bytes:
+        """About a mebibyte of whole lines; of a line longer than `MAX_LINE`, its first bytes."""
         with self._damage():
-            return self._stream.readline(limit)
+            chunk = self._stream.read(_CHUNK)
+            return chunk if chunk.endswith(b"\n") else chunk + self._stream.readline(MAX_LINE)
+
+    def finish_line(self) -> None:
+        """Read on to the next end of a line, holding none of it."""
+        with self._damage():
+            while (piece := self._stream.readline(_CHUNK)) and not piece.endswith(b"\n"):
+                pass
 
     def peek(self, count: int = 65536) -> bytes:
         """The first bytes, without moving on. To be called before anything is read."""
@@ -120,23 +127,22 @@ def read_lines(source: Input, report: ReadReport, *, encoding: str = "auto") -> 
         yield from _foreign_lines(source, report, decode)
         return
     first = True
-    while line := source.readline():
-        report.line += 1
-        if len(line) >= MAX_LINE and not line.endswith(b"\n"):
-            _pass_over(source, report, line)
-            continue
+    while chunk := source.read_lines():
         if first:
-            line = line.removeprefix(codecs.BOM_UTF8)
             first = False
-            if b"\r" in line[:-2]:  # ends of old Macs: the "line" may be the file
-                yield from _split_at_returns(line, report)
-                continue
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            report.note("lines that are not UTF-8, read as Windows-1252")
-            text = line.decode("cp1252", errors="replace")
-        yield text.rstrip("\r\n")
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            if b"\r" in chunk and b"\n" not in chunk:  # ends of old Macs
+                yield from _old_mac_lines(source, report, chunk)
+                return
+        if len(chunk) >= MAX_LINE and not chunk.endswith(b"\n"):
+            *whole, long = chunk.split(b"\n")
+            chunk = b"".join(line + b"\n" for line in whole)
+        else:
+            long = b""
+        yield from _numbered(chunk, report)
+        if long:
+            report.line += 1
+            _pass_over(source, report, long)
 
 
 def utf8_stream(source: Input, report: ReadReport, *, encoding: str = "auto") -> IO[bytes]:
@@ -156,18 +162,46 @@ def _unpacked(raw: IO[bytes]) -> object:
     return raw
 
 
+def _numbered(chunk: bytes, report: ReadReport) -> Iterator[str]:
+    """Lines of a piece of a file that ends where a line does."""
+    try:
+        lines = chunk.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        lines = [_decoded(line, report) for line in chunk.split(b"\n")]
+    if not lines[-1]:
+        lines.pop()
+    has_returns = b"\r" in chunk
+    for number, line in enumerate(lines, start=report.line + 1):
+        report.line = number
+        yield line.rstrip("\r") if has_returns else line
+
+
+def _decoded(line: bytes, report: ReadReport) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        report.note("lines that are not UTF-8, read as Windows-1252")
+        return line.decode("cp1252", errors="replace")
+
+
 def _pass_over(source: Input, report: ReadReport, begun: bytes) -> None:
+    """Skip what is left of a line that is too long."""
     report.skip(f"line longer than {MAX_LINE // 2**20} MiB", begun[:200].decode("utf-8", errors="replace"))
-    while (rest := source.readline()) and not rest.endswith(b"\n"):
-        pass
+    source.finish_line()
 
 
-def _split_at_returns(line: bytes, report: ReadReport) -> Iterator[str]:
-    texts = line.decode("utf-8", errors="replace").splitlines()
-    report.line -= 1
-    for text in texts:
+def _old_mac_lines(source: Input, report: ReadReport, begun: bytes) -> Iterator[str]:
+    rest = b""
+    chunk = begun
+    while chunk:
+        *whole, rest = (rest + chunk).split(b"\r")
+        for line in whole:
+            report.line += 1
+            yield _decoded(line.strip(b"\n"), report)
+        chunk = source.read(_CHUNK)
+    if rest.strip():
         report.line += 1
-        yield text
+        yield _decoded(rest.strip(b"\n"), report)
 
 
 def _foreign_lines(source: Input, report: ReadReport, encoding: str) -> Iterator[str]:

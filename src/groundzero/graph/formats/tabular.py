@@ -103,11 +103,11 @@ def _plain_rows(records: Iterable[Sequence[str]], report: ReadReport, literals: 
         if not (subject and relation and object_):
             report.skip("an empty subject, relation or object", "\t".join(cells))
             continue
+        if len(cells) > 3 and any(cells[3:]):
+            report.note("columns beyond the third, left out because no header names them")
         if "\0" in subject or "\0" in relation or "\0" in object_:
             report.skip("a NUL character", "\t".join(cells).replace("\0", "␀"))
             continue
-        if len(cells) > 3 and any(cells[3:]):
-            report.note("columns beyond the third, left out because no header names them")
         literal = from_cell(object_, subject) if literals and object_[0] in '"+-0123456789' else None
         yield Triple(subject, relation, object_) if literal is None else Fact(subject, relation, literal)
 
