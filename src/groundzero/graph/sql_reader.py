@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groundzero.errors import InputError
+from groundzero.errors import FormatError, InputError
 from groundzero.graph import sql_rows as rows
 from groundzero.graph.folding import is_storable, tokens
 from groundzero.graph.nouns import (
@@ -39,6 +39,7 @@ MAX_SEARCH_TOKENS = 64
 """Words of a search text beyond these are not looked at."""
 _MAX_ID = 2**63 - 1
 _Row = Sequence[Any]
+_Made = TypeVar("_Made")
 
 
 class SQLReader(ABC):
@@ -129,7 +130,7 @@ class SQLReader(ABC):
         if not 0 < statement <= _MAX_ID:
             return None
         found = self._all(f"SELECT {rows.STATEMENT} FROM statement WHERE id = ?", (statement,))
-        return rows.to_statement(found[0]) if found else None
+        return self._made(rows.to_statement, found)[0] if found else None
 
     def outgoing(
         self, subject: EntityId, relation: RelationId | None = None, *, at: Transaction | None = None
@@ -153,11 +154,11 @@ class SQLReader(ABC):
         if status is not None:
             condition, parameters = f"{condition} AND status = ?", (*parameters, rows.STATUSES.index(status))
         if source is not None:
-            condition, parameters = f"{condition} AND source = ?", (*parameters, source)
+            condition, parameters = f"{condition} AND source = ?", (*parameters, min(source, _MAX_ID))
         sql = f"SELECT {rows.STATEMENT} FROM statement WHERE id > ? AND {condition} ORDER BY id LIMIT {PAGE}"
         last = 0
         while page := self._all(sql, (last, *parameters)):
-            yield from map(rows.to_statement, page)
+            yield from self._made(rows.to_statement, page)
             last = page[-1][0]
 
     def changes(self, since: Transaction) -> Iterator[Statement]:
@@ -166,18 +167,18 @@ class SQLReader(ABC):
         seen_to = last
         sql = f"SELECT {rows.STATEMENT} FROM statement WHERE id > ? ORDER BY id LIMIT {PAGE}"
         while page := self._all(sql, (last,)):
-            yield from map(rows.to_statement, page)
+            yield from self._made(rows.to_statement, page)
             last = page[-1][0]
         sql = f"SELECT {rows.STATEMENT} FROM statement WHERE retired > ? AND +id <= ? ORDER BY +id"
-        yield from map(rows.to_statement, self._all(sql, (since, seen_to)))
+        yield from self._made(rows.to_statement, self._all(sql, (since, seen_to)))
 
     def renamed(self, since: Transaction) -> Iterator[tuple[EntityId, Name]]:
         first = self._first_after(since, "first_name")
         for row in self._all(f"SELECT {rows.NAME} FROM entity_name WHERE id >= ? ORDER BY id", (first,)):
-            yield row[0], rows.to_name(row)
+            yield row[0], self._made(rows.to_name, (row,))[0]
         sql = f"SELECT {rows.NAME} FROM entity_name WHERE retired > ? AND +id < ? ORDER BY +id"
         for row in self._all(sql, (since, first)):
-            yield row[0], rows.to_name(row)
+            yield row[0], self._made(rows.to_name, (row,))[0]
 
     def newcomers(self, since: Transaction) -> Iterator[EntityId]:
         last = self._first_after(since, "first_entity") - 1
@@ -195,7 +196,7 @@ class SQLReader(ABC):
         pages = []
         last = 0
         while page := self._all(sql, (last, *parameters)):
-            pages.append(np.array(page, dtype=np.int64))
+            pages.append(self._made(_as_array, (page,))[0])
             last = page[-1][3]
         return np.concatenate(pages) if pages else np.empty((0, 4), dtype=np.int64)
 
@@ -203,7 +204,7 @@ class SQLReader(ABC):
         found = self._all(f"SELECT {rows.SOURCE} FROM source WHERE id = ?", (source,)) if 0 < source <= _MAX_ID else []
         if not found:
             raise InputError(f"No source {source} in {self.location}.", remedy="List them with `gz graph stats`.")
-        return rows.to_source(found[0])
+        return self._made(rows.to_source, found)[0]
 
     def find_source(self, key: str) -> SourceId | None:
         return self._find("source", key)
@@ -211,8 +212,15 @@ class SQLReader(ABC):
     def sources(self) -> Iterator[Source]:
         last = 0
         while page := self._all(f"SELECT {rows.SOURCE} FROM source WHERE id > ? ORDER BY id LIMIT {PAGE}", (last,)):
-            yield from map(rows.to_source, page)
+            yield from self._made(rows.to_source, page)
             last = page[-1][0]
+
+    def _made(self, make: Callable[[_Row], _Made], found: Iterable[_Row]) -> list[_Made]:
+        """Nouns from rows. A database that was tampered with may hold anything in any column."""
+        try:
+            return [make(row) for row in found]
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            raise FormatError(f"{self.location} is damaged: {error}.", remedy="Restore it from a backup.") from error
 
     def _around(
         self, ends: str, entity: EntityId, relation: RelationId | None, limit: int | None, at: Transaction | None
@@ -227,7 +235,7 @@ class SQLReader(ABC):
         sql = f"SELECT {rows.STATEMENT} FROM statement WHERE {where} ORDER BY id"
         if limit is not None:
             sql, parameters = f"{sql} LIMIT ?", (*parameters, max(limit, 0))
-        return [rows.to_statement(row) for row in self._all(sql, parameters)]
+        return self._made(rows.to_statement, self._all(sql, parameters))
 
     def _key(self, table: str, id_: int, at: Transaction | None) -> str:
         """The key of an entity or relation.
@@ -248,7 +256,7 @@ class SQLReader(ABC):
     def _names(self, table: str, owner: int, at: Transaction | None) -> list[Name]:
         condition, parameters = rows.alive(at)
         sql = f"SELECT {rows.NAME} FROM {table} WHERE owner = ? AND {condition} ORDER BY id"
-        return [rows.to_name(row) for row in self._all(sql, (owner, *parameters))]
+        return self._made(rows.to_name, self._all(sql, (owner, *parameters)))
 
     def _named_things(
         self, table: str, make: Callable[[int, str, Sequence[Name]], Any], at: Transaction | None
@@ -262,7 +270,7 @@ class SQLReader(ABC):
         while page := self._all(page_sql, (last, at)):
             names = defaultdict(list)
             for row in self._all(name_sql, (last, page[-1][0], *parameters)):
-                names[row[0]].append(rows.to_name(row))
+                names[row[0]].append(self._made(rows.to_name, (row,))[0])
             for id_, key in page:
                 yield make(id_, key, names.get(id_, ()))
             last = page[-1][0]
@@ -272,3 +280,7 @@ class SQLReader(ABC):
         sql = f"SELECT {column} FROM transaction_log WHERE id > ? ORDER BY id LIMIT 1"
         found = self._all(sql, (max(since, 0),))
         return found[0][0] if found else _MAX_ID
+
+
+def _as_array(page: _Row) -> NDArray[np.int64]:
+    return np.array(page, dtype=np.int64)

@@ -37,6 +37,8 @@ def to_statement(row: Sequence[Any]) -> Statement:
     (id_, subject, relation, object_, value, datatype, language, source, start, end, confidence, *rest) = row
     valid_from, valid_to, status, added, retired = rest
     is_entity = object_ > 0
+    if status < 0:
+        raise ValueError(f"status {status} of statement {id_}")
     return Statement(
         id_, subject, relation,
         object_ if is_entity else None,
@@ -48,6 +50,8 @@ def to_statement(row: Sequence[Any]) -> Statement:
 def to_name(row: Sequence[Any]) -> Name:
     """A row of `NAME` columns."""
     _, text, kind, language, added, retired = row
+    if kind < 0:
+        raise ValueError(f"a name of kind {kind}")
     return Name(text, KINDS[kind], language, added, retired)
 
 
@@ -89,6 +93,7 @@ def alive(at: Transaction | None, table: str = "") -> tuple[str, tuple[int, ...]
     """The condition that a row was there at a transaction, and its parameters."""
     if at is None:
         return f"{table}retired IS NULL", ()
+    at = min(at, 2**63 - 1)
     return f"{table}added <= ? AND ({table}retired IS NULL OR {table}retired > ?)", (at, at)
 
 

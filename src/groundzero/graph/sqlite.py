@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from groundzero.errors import FormatError, StorageError
 from groundzero.graph import sql_rows as rows
+from groundzero.graph import sqlite_care
 from groundzero.graph import sqlite_file as file
 from groundzero.graph.folding import tokens
 from groundzero.graph.lease import Lease
@@ -52,8 +53,8 @@ class SQLiteReader(SQLReader):
         try:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()
-        except (sqlite3.DatabaseError, OverflowError) as error:
-            raise _explain(error, self._path) from error
+        except file.ERRORS as error:
+            raise file.explain(error, self._path) from error
 
     def _search(self, words: list[str], limit: int, at: Transaction | None) -> list[tuple[EntityId, float]]:
         condition, parameters = rows.alive(at, "entity_name.")
@@ -76,21 +77,21 @@ class SQLiteWriter(SQLWriter):
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         try:
             return self._connection.execute(sql, parameters).fetchall()
-        except (sqlite3.DatabaseError, OverflowError) as error:
-            raise _explain(error, self._path) from error
+        except file.ERRORS as error:
+            raise file.explain(error, self._path) from error
 
     def _run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         try:
             return self._connection.execute(sql, parameters).rowcount
-        except (sqlite3.DatabaseError, OverflowError) as error:
-            raise _explain(error, self._path) from error
+        except file.ERRORS as error:
+            raise file.explain(error, self._path) from error
 
     def _insert(self, table: str, columns: str, values: Iterable[Sequence[Any]]) -> None:
         marks = ", ".join("?" * (columns.count(",") + 1))
         try:
             self._connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values)
-        except (sqlite3.DatabaseError, OverflowError) as error:
-            raise _explain(error, self._path) from error
+        except file.ERRORS as error:
+            raise file.explain(error, self._path) from error
 
     def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
         self._insert("name_words", "rowid, words", [(id_, " ".join(tokens(text))) for id_, text in names])
@@ -107,7 +108,7 @@ class SQLiteWriter(SQLWriter):
         ids = range(start, start + len(ends_N3))
         try:
             self._connection.executemany(sql, zip(ids, *ends_N3.T.tolist(), strict=True))
-        except sqlite3.DatabaseError as error:
+        except file.ERRORS as error:
             raise file.explain(error, self._path) from error
         for create_index in file.BULK_INDEXES.values() if rebuild else ():
             self._run(create_index)
@@ -122,7 +123,7 @@ class SQLiteWriter(SQLWriter):
         ask = self._connection.execute
         try:
             found = [ask(sql, (*ends, source)).fetchone() is not None for ends in ends_N3.tolist()]
-        except sqlite3.DatabaseError as error:
+        except file.ERRORS as error:
             raise file.explain(error, self._path) from error
         return np.array(found, dtype=np.bool_)
 
@@ -144,12 +145,13 @@ class SQLiteStore(SQLiteReader):
         if create and not read_only and file.is_empty(path):
             file.create(path)
         file.require(path)
+        self._path = path
         self._read_only = read_only
         self._process = os.getpid()
         self._lease = Lease(path, timeout=timeout)
         self._writing: sqlite3.Connection | None = None
         self._abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here is not allowed
-        super().__init__(path, _open_reading(path))
+        super().__init__(path, self._open_and_migrate())
 
     @property
     def capabilities(self) -> Capabilities:
@@ -176,56 +178,50 @@ class SQLiteStore(SQLiteReader):
                 connection.execute("COMMIT" if writer.finish() else "ROLLBACK")
             except BaseException as error:
                 self._drop_writing()  # also undoes; after a failed fsync nothing more is asked of the connection
-                if isinstance(error, sqlite3.DatabaseError):
-                    raise _explain(error, self._path) from error
+                if isinstance(error, file.ERRORS):
+                    raise file.explain(error, self._path) from error
                 raise
             self._checkpoint(connection)
 
     def backup(self, target: Path) -> Transaction:
-        """Copy the graph as it is now into a new file, while others read and write; returns its transaction.
+        """Copy the graph as it is now, while others read and write; the copy is a graph like any other.
 
         Raises:
             StorageError: there is something at `target`, or it cannot be written.
         """
-        if target.exists():
-            raise StorageError(f"{target} exists.", remedy="Give a backup a name of its own.")
-        part = target.with_name(target.name + ".part")
-        part.unlink(missing_ok=True)
-        try:
-            with closing(_open_reading(self._path)) as source, closing(sqlite3.connect(part)) as copy:
-                source.execute("BEGIN")
-                taken = int(source.execute("SELECT coalesce(max(id), 0) FROM transaction_log").fetchone()[0])
-                source.backup(copy)
-                copy.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.Error as error:
-            part.unlink(missing_ok=True)
-            raise file.explain(error, target) from error
-        part.replace(target)
-        return taken
+        return sqlite_care.backup(self._path, target)
 
     def check(self) -> None:
-        """Look at every page and every row: minutes for the largest graphs.
-
-        Raises:
-            FormatError: something is damaged.
-        """
-        words = "SELECT (SELECT count(*) FROM name_words_docsize), (SELECT count(*) FROM entity_name WHERE kind < 2)"
-        found = [row[0] for row in self._all("PRAGMA integrity_check(5)")]
-        if found != ["ok"]:
-            raise FormatError(
-                f"{self._path} is damaged: {' '.join(str(found[0]).split())}.", remedy="Restore a backup."
-            )
-        indexed, named = self._all(words)[0]
-        if indexed != named:
-            raise FormatError(f"{self._path} has {named} names but {indexed} are indexed.", remedy="Restore a backup.")
+        """Look at every page and every row. Raises FormatError where something is damaged."""
+        with closing(_open_reading(self._path)) as connection:
+            sqlite_care.check(connection, self._path)
 
     def close(self) -> None:
         if self._process == os.getpid():
             if self._writing is not None:
                 with suppress(StorageError), self._lease.hold():
                     self._checkpoint(self._writing, threshold=0)
-            self._drop_writing()
             self._connection.close()
+            self._drop_writing()  # last, because it may remove the empty log
+
+    def _open_and_migrate(self) -> sqlite3.Connection:
+        connection = file.connect(self._path, "ro")
+        try:
+            version = file.check_schema(connection, self._path)
+            if version == file.VERSION:
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        if self._read_only:
+            raise FormatError(
+                f"{self._path} has the older schema version {version}.", remedy="Open it once without read_only."
+            )
+        with self._lease.hold():
+            kept = sqlite_care.migrate(self._path, version)
+        _log.warning("%s was brought to schema version %d; as it was: %s", self._path, file.VERSION, kept)
+        return _open_reading(self._path)
 
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         if self._process != os.getpid():
@@ -244,6 +240,7 @@ class SQLiteStore(SQLiteReader):
         if self._writing is None:
             self._writing = file.connect(self._path, "rw")
             file.check_schema(self._writing, self._path)
+            self._writing.execute("PRAGMA journal_mode = WAL")  # a backup is in one file until it is written to
         return self._writing
 
     def _drop_writing(self) -> None:
@@ -272,9 +269,3 @@ def _open_reading(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _explain(error: Exception, path: Path) -> Exception:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
-        return file.explain(error, path)
-    return error

@@ -12,7 +12,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from groundzero.errors import FormatError, GroundzeroError, InputError, StorageError
+from groundzero.errors import FormatError, InputError, StorageError
 
 APPLICATION_ID = 0x475A4B47
 """GZKG, in the file's header."""
@@ -75,8 +75,6 @@ SCHEMA = (
     # `folding`, which leaves white space between them and none of the characters that FTS5 gives a meaning.
     "CREATE VIRTUAL TABLE name_words USING fts5(words, content='', tokenize=\"ascii tokenchars '+#$%&@*<=>|~'\")",
 )
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
-"""Statements that bring a file from the version that is the key to the next."""
 _SHADOWS = {"name_words_data", "name_words_idx", "name_words_docsize", "name_words_config"}
 
 # By number, because Python 3.11 does not know the names.
@@ -96,8 +94,14 @@ _REFUSED = {
 }
 
 
-def explain(error: sqlite3.Error, path: Path) -> GroundzeroError:
-    """What an error of SQLite's means for the user."""
+ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a query raises over a file that is damaged, on a disk that is full, and so on."""
+
+
+def explain(error: Exception, path: Path) -> Exception:
+    """What an error of SQLite's means for the user; a mistake in how we call it stays what it is."""
+    if isinstance(error, sqlite3.ProgrammingError) or not isinstance(error, ERRORS):
+        return error
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code in _REFUSED:
         return StorageError(f"Cannot use {path}: {error}.", remedy=_REFUSED[code])
@@ -164,7 +168,7 @@ def create(path: Path) -> None:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise explain(error, path) from None
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def is_empty(path: Path) -> bool:
@@ -184,7 +188,7 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         found = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
         journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise explain(error, path) from None
     if application != APPLICATION_ID:
         raise FormatError(
@@ -234,8 +238,8 @@ def require(path: Path) -> None:
         raise InputError(f"No graph at {path}.", remedy="Make one with `gz graph import FILE --graph DB`.")
 
 
-def _sync_folder(folder: Path) -> None:
-    """So that a new file's name survives a power loss. Windows has no such call, and needs none."""
+def sync_folder(folder: Path) -> None:
+    """Wait for the disk, so that a new file's name survives a power loss. Windows has no such call, and needs none."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
