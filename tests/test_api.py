@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import groundzero as gz
-from groundzero.api import Run, fresh_run_path
+from groundzero.api import Run
+from groundzero.run import fresh_run_path
 from groundzero.errors import ConfigError, InputError, UsageError
 from groundzero.train import Observer, TrainResult, resolve
 

@@ -8,7 +8,6 @@ print(run.generate("Once upon a time", max_tokens=60, temperature=0.8))
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from groundzero.generate import Engine, Request, SamplingConfig, load_engine
 from groundzero.generate.ids import IdsOnly
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.presets import preset
-from groundzero.run import RunDirectory
+from groundzero.run import RunDirectory, fresh_run_path
 from groundzero.settings import merge
 from groundzero.tokenizer import Tokenizer
 from groundzero.train import Observer, RunConfig, TrainResult, resolve, train_run
@@ -137,16 +136,6 @@ def train(
     run = Run(path)
     run.result = result
     return run
-
-
-def fresh_run_path(folder: Path = Path("runs"), name: str = "") -> Path:
-    """A run directory that does not exist yet: `runs/<name>`, or by date; numbered when taken."""
-    stem = name or datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M")
-    path, number = folder / stem, 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}"
-    return path
 
 
 class Model(GPT):

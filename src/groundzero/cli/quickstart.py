@@ -60,8 +60,9 @@ def command(
     """
     if not 0 < minutes <= 24 * 60:
         raise UsageError(f"--minutes cannot be {minutes:g}.", remedy="Give more than 0 and at most 1440.")
-    from groundzero.api import fresh_run_path, train  # noqa: PLC0415 - PyTorch takes a second to import
+    from groundzero.api import train  # noqa: PLC0415 - PyTorch takes a second to import
     from groundzero.cli.training import TrainingDisplay  # noqa: PLC0415
+    from groundzero.run import fresh_run_path  # noqa: PLC0415
 
     path = out or fresh_run_path(name="quickstart")
     config = _config(text, path)
@@ -131,7 +132,6 @@ def _config(text: str | None, path: Path) -> dict[str, dict[str, Any]]:
     """The recipe with its text. What has no file of its own goes into the run, so that the training can be repeated."""
     if text not in (None, "-"):
         return {**RECIPE, "data": {"text": text}}
-    from groundzero.data.embedded import documents  # noqa: PLC0415 - reads tables that a user's own text does not need
     from groundzero.run import RunDirectory, write_atomic  # noqa: PLC0415 - only here
 
     RunDirectory.create(path)
@@ -139,9 +139,17 @@ def _config(text: str | None, path: Path) -> dict[str, dict[str, Any]]:
     if text == "-":
         write_atomic(corpus, sys.stdin.buffer.read())
         return {**RECIPE, "data": {"text": str(corpus)}}
+    return {**RECIPE, "data": embedded_text(corpus)}
+
+
+def embedded_text(corpus: Path) -> dict[str, str]:
+    """Write the facts that come with the package, in prose, and return the `data` settings that read them."""
+    from groundzero.data.embedded import documents  # noqa: PLC0415 - reads tables that a user's own text does not need
+    from groundzero.run import write_atomic  # noqa: PLC0415 - only here
+
     write_atomic(corpus, ("\n\n".join(documents()) + "\n").encode())
     note(f"The facts that come with the package, in prose: {corpus}")
-    return {**RECIPE, "data": {"text": str(corpus), "document_separator": "blank-line"}}
+    return {"text": str(corpus), "document_separator": "blank-line"}
 
 
 def _write_samples(run: Run, seed: int) -> tuple[list[str], float]:

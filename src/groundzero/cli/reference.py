@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from groundzero.cli import reference_train
 from groundzero.cli.checkpoint_option import CheckpointOption, step_of
 from groundzero.errors import UsageError
 
@@ -28,6 +29,11 @@ DIGITS = {"float32": 8, "float64": 16}
 @app.callback()
 def reference() -> None:
     """The NumPy twin: the whole model by hand, in NumPy alone."""
+
+
+app.command()(reference_train.train)
+app.command()(reference_train.finetune)
+app.command()(reference_train.lora)
 
 
 @app.command()
@@ -79,7 +85,7 @@ def diff(
 def _print(found: TwinDiff, tokenizer: Tokenizer) -> None:
     from rich.text import Text  # noqa: PLC0415
 
-    from groundzero.cli.output import console, table  # noqa: PLC0415
+    from groundzero.cli.output import console, note, table  # noqa: PLC0415
 
     out = console()
     shown = [_shown(tokenizer, token) for token in found.prompt]
@@ -88,6 +94,8 @@ def _print(found: TwinDiff, tokenizer: Tokenizer) -> None:
         f"tolerance {found.tolerance:g}"
     )
     out.print(Text(" ".join(shown), style="dim"))
+    if found.prompt_tokens_cut:
+        note(f"The context holds {len(shown)} tokens; the last {found.prompt_tokens_cut} of the prompt are left out.")
     rows: list[tuple[Any, ...]] = []
     block = ""
     for layer in found.layers:
@@ -96,7 +104,9 @@ def _print(found: TwinDiff, tokenizer: Tokenizer) -> None:
             rows.append((Text(head, style="bold"), "", "", "", "", ""))
         block = head
         rows.append(_row(layer, "  " + name if head else name, shown, DIGITS[found.dtype]))
-    columns = ("Layer", "Shape", "Largest difference", "Relative", "Digits that agree", "First beyond the tolerance")
+    columns = ["Layer", "Shape", "Largest difference", "Relative", "Digits that agree", "First beyond the tolerance"]
+    if found.first is None:  # nothing to say there
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     out.print(table(columns, rows, numbers="Shape,Largest difference,Relative"))
     for text, sound in _verdicts(found, tokenizer):
         out.print(Text(text, style="green" if sound else "bold red"))

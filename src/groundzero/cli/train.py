@@ -80,8 +80,8 @@ def command(
         if answers is None:
             raise typer.Exit(0)
         preset, out, options = answers.preset, answers.out, answers.options
-    from groundzero.api import fresh_run_path  # noqa: PLC0415 - PyTorch takes a second to import
     from groundzero.cli.training import TrainingDisplay  # noqa: PLC0415
+    from groundzero.run import fresh_run_path  # noqa: PLC0415
     from groundzero.train import resolve, train_run  # noqa: PLC0415
 
     resolved = resolve(preset_name=preset, config_file=config, overrides=overrides or (), options=options)
@@ -89,7 +89,7 @@ def command(
     with TrainingDisplay() as display:
         result = train_run(resolved, path, resume=resume, overwrite=overwrite, observer=display)
     payload = asdict(result)
-    emit(payload, as_json, lambda: _summary(payload))
+    emit(payload, as_json, lambda: summary(payload))
     if result.interrupted:
         note(f"Stopped and saved at step {result.steps}. Go on with: {resume_command(path)}")
         raise typer.Exit(INTERRUPTED)
@@ -116,7 +116,8 @@ def resume_command(path: Path) -> str:
     return f"gz train --resume --out {shlex.quote(str(path))}"
 
 
-def _summary(payload: Mapping[str, Any]) -> None:
+def summary(payload: Mapping[str, Any]) -> None:
+    """Print how a training ended."""
     loss = payload["val_loss"]
     print(f"run               {payload['run']}")
     print(

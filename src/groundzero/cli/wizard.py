@@ -178,7 +178,7 @@ def _ask_minutes(read: Read) -> float:
 
 
 def _ask_out(read: Read, data: Mapping[str, Any]) -> Path:
-    from groundzero.api import fresh_run_path  # noqa: PLC0415 - as in `ask`
+    from groundzero.run import fresh_run_path  # noqa: PLC0415
 
     stem = Path(data.get("text") or data["dataset"]).resolve().stem
     default = str(fresh_run_path(name=stem))

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from groundzero.reference.config import GPTConfig
+from groundzero.reference.layers import Dropout
 from groundzero.reference.model import GPT
 from groundzero.reference.module import Ids
 from groundzero.reference.optimizer import clip_gradients
@@ -63,6 +64,7 @@ def fit(
     steps: Iterable[int],
     *,
     clip: float = 1.0,
+    seed: int = 0,
 ) -> Iterator[Step]:
     """Train: one update for each of `steps`, yielding after each; whoever iterates may evaluate, save, or stop.
 
@@ -72,6 +74,7 @@ def fit(
         rate_factor: the learning rate at a step, as a factor of its peak.
         steps: their numbers, counted from 0; a resumed training begins where it stopped.
         clip: the longest gradient; 0 does not clip.
+        seed: of dropout. What a step drops is a function of seed and step, so a resumed training drops the same.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
@@ -81,6 +84,7 @@ def fit(
         for step in steps:
             started = time.perf_counter()
             ids_BT, targets_BT = batch_of(step)
+            _seed_dropout(gpt, seed, step)
             gpt.zero_gradients()
             loss = gpt.loss(ids_BT, targets_BT, backward=True)
             length = clip_gradients(optimizers.parameters, clip)
@@ -91,6 +95,13 @@ def fit(
             yield Step(step + 1, loss, length, int((targets_BT >= 0).sum()), time.perf_counter() - started)
     finally:
         gpt.train(False)
+
+
+def _seed_dropout(gpt: GPT, seed: int, step: int) -> None:
+    rng = np.random.default_rng((seed, step))
+    for _, module in gpt.modules():
+        if isinstance(module, Dropout):
+            module.rng = rng
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,16 @@ class RunDirectory:
         return [] if sha256_of(path) == recorded["sha256"] else [f"{name} was altered (its SHA-256 differs)"]
 
 
+def fresh_run_path(folder: Path = Path("runs"), name: str = "") -> Path:
+    """A run directory that does not exist yet: `runs/<name>`, or by date; numbered when taken."""
+    stem = name or datetime.datetime.now().astimezone().strftime("%Y-%m-%d-%H%M")
+    path, number = folder / stem, 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}"
+    return path
+
+
 def versions() -> dict[str, str]:
     """What made this run: our version, Python's, PyTorch's, NumPy's, and the platform."""
     found = {"groundzero": groundzero.__version__, "python": platform.python_version()}
