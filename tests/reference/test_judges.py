@@ -43,7 +43,7 @@ def test_a_backward_through_many_layers(name, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRIALS)
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_a_backward_at_length(name, data):
     hold_trial(name, data)
