@@ -17,8 +17,10 @@ def step_of(wanted: str) -> Literal["best", "latest"] | int:
     Raises:
         UsageError: it is none of these.
     """
-    if wanted == "best" or wanted == "latest":
-        return wanted
+    if wanted == "best":
+        return "best"
+    if wanted == "latest":
+        return "latest"
     number = wanted.removeprefix("step-")
     if number.isascii() and number.isdigit():
         return int(number)

@@ -91,6 +91,8 @@ class TwinDiff:
     tolerance: float
     prompt: tuple[int, ...]
     """Ids that both computed."""
+    prompt_tokens_cut: int
+    """Tokens at the end of the prompt that the context had no room for."""
     parameters: int
     """Arrays of weights that both have read."""
     parameters_apart: tuple[Difference, ...]
@@ -144,7 +146,7 @@ def diff_run(
     engine.model.to(getattr(torch, dtype))
     twin = load_twin(found.path, directory.manifest()["config"]["model"])
     twin.astype(dtype)
-    ids = _prompt_ids(prompt, engine.tokenizer, add_bos=engine.add_bos)[: engine.context]
+    ids = _prompt_ids(prompt, engine.tokenizer, add_bos=engine.add_bos)
     tolerance = TOLERANCES[dtype] if tolerance is None else tolerance
     return compare(twin, engine, ids, tolerance=tolerance, tokens=tokens, run=str(run), step=found.step, dtype=dtype)
 
@@ -161,19 +163,22 @@ def compare(
     dtype: str = "float32",
 ) -> TwinDiff:
     """Compare a NumPy model with the PyTorch model of an engine on one sequence of ids."""
-    ours, theirs = record_twin(twin, ids), record_pytorch(engine.model, ids)
+    kept = ids[: engine.context]
+    ours, theirs = record_twin(twin, kept), record_pytorch(engine.model, kept)
+    finite = bool(np.isfinite(ours["logits"]).all() and np.isfinite(theirs["logits"]).all())
     return TwinDiff(
         run=run,
         step=step,
         family=engine.model.config.family,
         dtype=dtype,
         tolerance=tolerance,
-        prompt=tuple(ids),
+        prompt=tuple(kept),
+        prompt_tokens_cut=len(ids) - len(kept),
         parameters=len(twin.parameters()),
         parameters_apart=tuple(_compare_parameters(twin, engine.model)),
         layers=tuple(_compare_places(places(engine.model.config), ours, theirs, tolerance)),
         loss=(float(ours["loss"]), float(theirs["loss"])),
-        next_tokens=_write_on(twin, engine, ids, tokens, tolerance),
+        next_tokens=_write_on(twin, engine, kept, tokens if finite else 0, tolerance),
     )
 
 
@@ -269,5 +274,5 @@ def _write_on(twin: reference.GPT, engine: Engine, ids: Sequence[int], tokens: i
         return NextTokens(ours, theirs, "same")
     parted = next(i for i, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
     logits_V = twin(np.array([[*ids, *ours[:parted]]]))[0, -1]
-    gap = abs(float(logits_V[ours[parted]] - logits_V[theirs[parted]])) / float(np.abs(logits_V).max())
-    return NextTokens(ours, theirs, "tie" if gap <= tolerance else "differ")
+    gap = abs(float(logits_V[ours[parted]] - logits_V[theirs[parted]]))
+    return NextTokens(ours, theirs, "tie" if gap <= tolerance * float(np.abs(logits_V).max()) else "differ")
