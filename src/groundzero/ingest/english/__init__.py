@@ -1,0 +1,1 @@
+"""What is particular to English: data files, read by `groundzero.ingest.words`."""

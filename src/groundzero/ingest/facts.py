@@ -1,0 +1,71 @@
+"""What the graph already knows, in the form that learning from it needs: facts as rows, and what kind of thing each is."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from groundzero.graph.nouns import EntityId, RelationId
+from groundzero.graph.store import Reader
+
+Triple = tuple[EntityId, RelationId, EntityId]
+
+_SAME_KIND = 3
+"""Facts that a relation must have with objects of a type before any object of that type is thought possible."""
+
+
+class Facts:
+    """Triples and types.
+
+    Args:
+        triples: (subject, relation, object).
+        types: the type of an entity; where there is none, its commonest role in the facts stands for it.
+    """
+
+    def __init__(self, triples: Iterable[Triple], types: Mapping[EntityId, str]) -> None:
+        self.triples = frozenset(triples)
+        self._types = {entity: name for entity, name in types.items() if name}
+        self._roles = self._commonest_roles()
+        self.by_subject: dict[EntityId, set[tuple[RelationId, EntityId]]] = defaultdict(set)
+        self._of_object: dict[EntityId, set[RelationId]] = defaultdict(set)
+        of_type: Counter[tuple[str, RelationId]] = Counter()
+        self._subject_types: set[tuple[RelationId, str]] = set()
+        for subject, relation, target in self.triples:
+            self.by_subject[subject].add((relation, target))
+            self._of_object[target].add(relation)
+            of_type[self.type(target), relation] += 1
+            self._subject_types.add((relation, self.type(subject)))
+        self._of_type: dict[str, set[RelationId]] = defaultdict(set)
+        for (name, relation), count in of_type.items():
+            if count >= _SAME_KIND and name:
+                self._of_type[name].add(relation)
+
+    @classmethod
+    def of(cls, store: Reader) -> Facts:
+        """The accepted facts of a store, and its entities' first types."""
+        types = {entity.id: entity.types[0] for entity in store.entities() if entity.types}
+        rows = store.triples()[:, :3].tolist()
+        return cls(((subject, relation, target) for subject, relation, target in rows), types)
+
+    def type(self, entity: EntityId) -> str:
+        """What kind of thing it is; empty where nothing tells."""
+        return self._types.get(entity) or self._roles.get(entity, "")
+
+    def possible(self, subject: EntityId, target: EntityId) -> list[RelationId]:
+        """Relations that the target, or things of its type, are objects of, from subjects of that type."""
+        relations = self._of_object.get(target, set()) | self._of_type.get(self.type(target), set())
+        kind = self.type(subject)
+        return sorted(relation for relation in relations if self.allows(relation, kind))
+
+    def allows(self, relation: RelationId, kind: str) -> bool:
+        """Whether the relation is known of subjects of this kind; of an unknown kind all are."""
+        return not kind or (relation, kind) in self._subject_types
+
+    def _commonest_roles(self) -> dict[EntityId, str]:
+        roles: dict[EntityId, Counter[str]] = defaultdict(Counter)
+        for subject, relation, target in self.triples:
+            if subject not in self._types:
+                roles[subject][f"subject of {relation}"] += 1
+            if target not in self._types:
+                roles[target][f"object of {relation}"] += 1
+        return {entity: max(sorted(counts), key=lambda role: counts[role]) for entity, counts in roles.items()}

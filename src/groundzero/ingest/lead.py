@@ -1,0 +1,150 @@
+"""What the first sentence of an encyclopaedia article says: what kind of thing its subject is, and when it lived."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from groundzero.ingest.dates import DATE, read_date
+from groundzero.ingest.documents import Document, Link
+from groundzero.ingest.words import Sentence, sentences
+from groundzero.graph.nouns import Literal
+
+_COPULA = re.compile(r"\b(?:is|was|are|were)\s+(?:(?:a|an|the|one of the|any of the|both an?)\s+)?")
+_KIND_END = re.compile(
+    r"\s*(?:[,;:.(]|\b(?:of|in|from|that|who|whose|which|with|for|at|on|by|near|about|set|known|located|based|situated|"
+    r"born|found|where|when|used|written|directed|released|published|between|to|as|made|produced|created|founded|"
+    r"created|consisting|characterized|practiced|native|whom|during|since|under|within|along|than|being|but)\b)"
+)
+_LIST = re.compile(r"\s*(?:,\s*(?:and|or)?|\band\b|\bor\b|/)\s*")
+_LIFE = re.compile(rf"({DATE})[^–—()-]{{0,60}}?\s*[–—-]\s*(?:c\.\s*)?({DATE})", re.IGNORECASE)
+_BORN = re.compile(rf"\bborn\s+(?:[^()]{{0,60}}?\b(?:on\s+)?)?({DATE})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A noun phrase that says what the subject is. Places are characters of the document's text."""
+
+    text: str
+    start: int
+    end: int
+    target: str
+    """The page it links to, where it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A date of birth or death."""
+
+    date: Literal
+    start: int
+    end: int
+    born: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The first sentence, read."""
+
+    kinds: tuple[Kind, ...]
+    dates: tuple[Life, ...]
+    description: str
+
+    @property
+    def is_person(self) -> bool:
+        """Only people are said to be born."""
+        return any(each.born for each in self.dates)
+
+
+def read_lead(document: Document) -> Lead:
+    """Read the first sentence that speaks of the title; empty where there is none."""
+    for sentence in sentences(document.text[:4000])[:6]:
+        text = document.text[sentence.start : sentence.end]
+        if not _names_title(sentence, text, document):
+            continue
+        dates = _dates(text, sentence.start)
+        plain = _without_brackets(text)
+        match = _COPULA.search(plain)
+        if match is None:
+            return Lead((), dates, "")
+        kinds = _kinds(document, plain, match.end(), sentence.start)
+        return Lead(kinds, dates, " ".join(text[match.end() :].split()).rstrip(" .")[:200])
+    return Lead((), (), "")
+
+
+def _names_title(sentence: Sentence, text: str, document: Document) -> bool:
+    words = set(re.findall(r"\w+", document.title.partition(" (")[0].lower()))
+    return len(sentence.words) > 3 and bool(words & set(sentence.words[:12])) and _COPULA.search(text) is not None
+
+
+def _without_brackets(text: str) -> str:
+    """The text with what stands in brackets blanked, so that places stay."""
+    out, depth = [], 0
+    for char in text:
+        depth += char in "(["
+        out.append(" " if depth else char)
+        depth -= char in ")]" and depth > 0
+    return "".join(out)
+
+
+def _kinds(document: Document, plain: str, begin: int, offset: int) -> tuple[Kind, ...]:
+    """The noun phrases of `was an American actor, singer and poet`: the last words of each, before what describes it."""
+    kinds, at = [], begin
+    while at < len(plain) and len(kinds) < 8:
+        end_match = _KIND_END.search(plain, at)
+        end = end_match.start() if end_match else len(plain)
+        for piece in re.finditer(r"(?:(?!\s(?:and|or)\s).)+", plain[at:end]):
+            kind = _kind(document, plain, at + piece.start(), at + piece.end(), offset)
+            if kind is not None:
+                kinds.append(kind)
+        follow = _LIST.match(plain, end)
+        if follow is None or not re.match(r"[a-z]", plain[follow.end() : follow.end() + 1] or "."):
+            break
+        if re.match(
+            r"(?:who|which|that|whose|where|and is|and was|best|but|born|also|then|now|with)\b", plain[follow.end() :]
+        ):
+            break
+        at = follow.end()
+        article = re.match(r"(?:a|an|the|and|or|and an?)\s+", plain[at:])
+        at += article.end() if article else 0
+    return tuple(kinds)
+
+
+def _kind(document: Document, plain: str, start: int, end: int, offset: int) -> Kind | None:
+    """A noun phrase without the adjectives before its last linked or small words."""
+    while start < end and not plain[start].isalnum():
+        start += 1
+    while end > start and not plain[end - 1].isalnum():
+        end -= 1
+    if end - start < 3 or end - start > 80:
+        return None
+    link = _last_link(document.links, start + offset, end + offset)
+    if link is not None and link.end >= end + offset - 1:
+        return Kind(document.text[link.start : link.end], link.start, link.end, link.target)
+    words = [(each.start() + start, each.end() + start) for each in re.finditer(r"[\w'-]+", plain[start:end])]
+    small = [place for place in words if plain[place[0]].islower()]
+    if not small or small[-1] != words[-1]:
+        return None
+    first = small[-1][0]
+    return Kind(plain[first:end], first + offset, end + offset, "")
+
+
+def _last_link(links: tuple[Link, ...], start: int, end: int) -> Link | None:
+    inside = [link for link in links if start <= link.start and link.end <= end]
+    return inside[-1] if inside else None
+
+
+def _dates(text: str, offset: int) -> tuple[Life, ...]:
+    """Dates of birth and death from the first brackets."""
+    found = []
+    if match := _LIFE.search(text):
+        places = [(match.start(1), match.end(1), True), (match.start(2), match.end(2), False)]
+    elif match := _BORN.search(text):
+        places = [(match.start(1), match.end(1), True)]
+    else:
+        return ()
+    for start, end, born in places:
+        date = read_date(text[start:end])
+        if date is not None:
+            found.append(Life(date, start + offset, end + offset, born))
+    return tuple(found)
