@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from groundzero.train.config import RunConfig
     from groundzero.train.twin import Tuning
 
-# Chosen on the last tenth of the embedded corpus' training text: AdamW at 3e-3 with a short warm-up and a batch of 16
-# reaches half of ln V in a quarter of its two minutes; Muon, the default elsewhere, gains per step what it costs in time.
+# Compared over 300 steps of 1,024 tokens on the embedded text (validation loss, seconds on one EPYC core): Muon at
+# 0.02 with AdamW at 3e-3 for the tables 2.52 in 43 s; AdamW alone at 1e-3 with a cosine 4.46 in 35 s.
 RECIPE: dict[str, dict[str, Any]] = {
     "train": {
-        "batch_size": 16,
+        "optimizer": "muon",
+        "schedule": "wsd",
+        "batch_size": 8,
         "learning_rate": 3e-3,
-        "warmup_steps": 20,
         "evaluate_tokens": 16384,
         "sample_tokens": 40,
     }

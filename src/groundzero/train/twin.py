@@ -83,6 +83,8 @@ def train_twin(
     observer = observer or Observer()
     if resume:
         run = RunDirectory.open(out)
+        if run.manifest().get("tuning", {}).get("rank"):
+            raise UsageError(f"{out} holds a merged adapter, which cannot be resumed.", remedy="Tune its base again.")
         stored = RunConfig.parse(run.manifest()["config"])
         longer = max(config.train.steps, stored.train.steps)
         config = stored.replace(train={**stored.train.model_dump(), "steps": longer})
@@ -109,6 +111,8 @@ def train_twin(
     session.config = config
     if not resume:
         write_manifest(run, config, tokenizer, dataset, {"device": "cpu", "precision": "float32", "world": "numpy"})
+        if tuning is not None:
+            run.write_manifest(tuning={"base": str(tuning.base.path), "rank": tuning.rank, "alpha": tuning.alpha})
     interrupted = session.train(steps)
     with storage_errors(f"write {run.path / 'loss.png'}"):
         plot_loss(run.metrics, run.path / "loss.png")
