@@ -8,6 +8,7 @@ places are places in the original.
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
 import regex
@@ -16,6 +17,7 @@ _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}
 _TOKEN = regex.compile(
     rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}\p{{Co}}]--[{_UNSPACED}]]+|[\p{{Sm}}\p{{Sc}}\p{{So}}#%&@*]"
 )
+_LONG = 100
 _KEPT_SYMBOLS = "+#$%&@*<=>|~"
 _DROPPED = {code: None for code in range(128) if not chr(code).isalnum() and chr(code) not in _KEPT_SYMBOLS}
 _MARKS = ((0x0300, 0x036F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE20, 0xFE2F))
@@ -61,9 +63,21 @@ def form(text: str) -> str:
     return " ".join(tokens(text))
 
 
+def index_terms(text: str) -> list[str]:
+    """What a store indexes of a name or looks for in a question: each token once, very long ones as their hash.
+
+    Indexes have limits of their own (FTS5 cuts a word at 32,768 bytes, PostgreSQL refuses one of 2,700).
+    """
+    return list(dict.fromkeys(each if len(each) <= _LONG else _hash(each) for each in tokens(text)))
+
+
 def is_storable(text: str) -> bool:
     """Whether every store can keep `text`: no NUL and no lone half of a surrogate pair."""
     return "\0" not in text and (text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text))
+
+
+def _hash(token: str) -> str:
+    return "#" + hashlib.blake2b(token.encode("utf-8"), digest_size=16).hexdigest()
 
 
 def _bare(token: str) -> str:

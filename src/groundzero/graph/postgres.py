@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from groundzero.errors import FormatError, InputError, StorageError, UsageError
 from groundzero.graph import sql_rows as rows
-from groundzero.graph.folding import tokens
+from groundzero.graph.folding import index_terms
 from groundzero.graph.nouns import EntityId, SourceId, Transaction
 from groundzero.graph.postgres_schema import SCHEMA, VERSION
 from groundzero.graph.sql_reader import SQLReader
@@ -41,8 +41,6 @@ except ImportError:
 
 _POLL = 0.02
 _IDLE = 4
-_LONG_TOKEN = 100
-"""An index entry of PostgreSQL is at most 2,700 bytes: words longer than this many characters go in by their hash."""
 
 
 class PostgresReader(SQLReader):
@@ -65,13 +63,12 @@ class PostgresReader(SQLReader):
     def _search(self, words: list[str], limit: int, at: Transaction | None) -> list[tuple[EntityId, float]]:
         """Scored by the share of the name's words that are asked for, times how many."""
         condition, parameters = rows.alive(at)
-        asked = [_indexed(word) for word in words]
         matched = "cardinality(ARRAY(SELECT unnest(words) INTERSECT SELECT unnest(?::text[])))"
         sql = (
             f"SELECT owner, {matched}::float8 * {matched} / cardinality(words) AS score FROM entity_name"
             f" WHERE words && ?::text[] AND {condition} ORDER BY score DESC, id LIMIT ?"
         )
-        return self._all(sql, (asked, asked, asked, *parameters, limit))
+        return self._all(sql, (words, words, words, *parameters, limit))
 
 
 class PostgresWriter(SQLWriter):
@@ -107,8 +104,7 @@ class PostgresWriter(SQLWriter):
 
     def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
         for id_, text in names:
-            words = list(dict.fromkeys(_indexed(token) for token in tokens(text)))
-            self._run("UPDATE entity_name SET words = ? WHERE id = ?", (words, id_))
+            self._run("UPDATE entity_name SET words = ? WHERE id = ?", (index_terms(text), id_))
 
     def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
         fixed = (source, 1.0, "", "", 0, self._transaction)
@@ -334,12 +330,6 @@ class _Address:
 @lru_cache(maxsize=256)
 def _query(sql: str) -> bytes:
     return sql.replace("?", "%s").encode()
-
-
-def _indexed(token: str) -> str:
-    if len(token) <= _LONG_TOKEN:
-        return token
-    return "#" + hashlib.blake2b(token.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from groundzero.errors import FormatError, InputError
 from groundzero.graph import sql_rows as rows
-from groundzero.graph.folding import is_storable, tokens
+from groundzero.graph.folding import index_terms, is_storable
 from groundzero.graph.nouns import (
     Entity,
     EntityId,
@@ -61,7 +61,7 @@ class SQLReader(ABC):
         return int(self._all("SELECT coalesce(max(id), 0) FROM transaction_log")[0][0])
 
     def counts(self, *, at: Transaction | None = None) -> Counts:
-        at = self.transaction() if at is None else at
+        at = self.transaction() if at is None else min(at, _MAX_ID)
         condition, parameters = rows.alive(at)
         by_status = dict(
             self._all(f"SELECT status, count(*) FROM statement WHERE {condition} GROUP BY status", parameters)
@@ -100,7 +100,7 @@ class SQLReader(ABC):
         return [row[0] for row in self._all(sql, (text, *parameters))]
 
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
-        words = list(dict.fromkeys(tokens(text)))[:MAX_SEARCH_TOKENS]
+        words = index_terms(text)[:MAX_SEARCH_TOKENS]
         best: dict[EntityId, float] = {}
         ask = max(limit, 0) * 4
         while words and ask:
@@ -262,7 +262,7 @@ class SQLReader(ABC):
         self, table: str, make: Callable[[int, str, Sequence[Name]], Any], at: Transaction | None
     ) -> Iterator[Any]:
         """Entities or relations with their names, page by page."""
-        at = self.transaction() if at is None else at
+        at = self.transaction() if at is None else min(at, _MAX_ID)
         condition, parameters = rows.alive(at)
         name_sql = f"SELECT {rows.NAME} FROM {table}_name WHERE owner > ? AND owner <= ? AND {condition} ORDER BY id"
         page_sql = f"SELECT id, key FROM {table} WHERE id > ? AND added <= ? ORDER BY id LIMIT {PAGE}"
@@ -278,7 +278,7 @@ class SQLReader(ABC):
     def _first_after(self, since: Transaction, column: str) -> int:
         """The first id that a transaction after `since` gave; beyond every id where there was none."""
         sql = f"SELECT {column} FROM transaction_log WHERE id > ? ORDER BY id LIMIT 1"
-        found = self._all(sql, (max(since, 0),))
+        found = self._all(sql, (min(max(since, 0), _MAX_ID),))
         return found[0][0] if found else _MAX_ID
 
 

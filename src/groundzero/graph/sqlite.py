@@ -23,7 +23,7 @@ from groundzero.errors import FormatError, StorageError
 from groundzero.graph import sql_rows as rows
 from groundzero.graph import sqlite_care
 from groundzero.graph import sqlite_file as file
-from groundzero.graph.folding import tokens
+from groundzero.graph.folding import index_terms
 from groundzero.graph.lease import Lease
 from groundzero.graph.nouns import EntityId, SourceId, Transaction
 from groundzero.graph.sql_reader import SQLReader
@@ -34,6 +34,7 @@ CHECKPOINT_BYTES = 4 * 2**20
 """Size of the log at which a commit moves it into the file, as far as readers let it."""
 WAL_CAP_BYTES = 64 * 2**20
 """Size of the log at which the writer waits for readers to finish, so that it can start the log anew."""
+WAIT_FOR_READERS_MS = 500
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +95,7 @@ class SQLiteWriter(SQLWriter):
             raise file.explain(error, self._path) from error
 
     def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
-        self._insert("name_words", "rowid, words", [(id_, " ".join(tokens(text))) for id_, text in names])
+        self._insert("name_words", "rowid, words", [(id_, " ".join(index_terms(text))) for id_, text in names])
 
     def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
         rebuild = len(ends_N3) > start  # more than there are: sorting them anew is quicker than placing each
@@ -149,6 +150,7 @@ class SQLiteStore(SQLiteReader):
         self._read_only = read_only
         self._process = os.getpid()
         self._lease = Lease(path, timeout=timeout)
+        self._wal_cap = WAL_CAP_BYTES
         self._writing: sqlite3.Connection | None = None
         self._abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here is not allowed
         super().__init__(path, self._open_and_migrate())
@@ -200,7 +202,7 @@ class SQLiteStore(SQLiteReader):
         if self._process == os.getpid():
             if self._writing is not None:
                 with suppress(StorageError), self._lease.hold():
-                    self._checkpoint(self._writing, threshold=0)
+                    self._checkpoint(self._writing, closing=True)
             self._connection.close()
             self._drop_writing()  # last, because it may remove the empty log
 
@@ -240,6 +242,7 @@ class SQLiteStore(SQLiteReader):
         if self._writing is None:
             self._writing = file.connect(self._path, "rw")
             file.check_schema(self._writing, self._path)
+            self._writing.execute(f"PRAGMA journal_size_limit = {WAL_CAP_BYTES}")  # cut when it starts anew
             self._writing.execute("PRAGMA journal_mode = WAL")  # a backup is in one file until it is written to
         return self._writing
 
@@ -248,15 +251,23 @@ class SQLiteStore(SQLiteReader):
             self._writing.close()
             self._writing = None
 
-    def _checkpoint(self, connection: sqlite3.Connection, threshold: int = CHECKPOINT_BYTES) -> None:
+    def _checkpoint(self, connection: sqlite3.Connection, *, closing: bool = False) -> None:
         """Move the log into the file once it is large. The facts are safe in the log, so a failure can wait."""
         log = self._path.with_name(self._path.name + "-wal")
         size = log.stat().st_size if log.exists() else 0
-        if size <= threshold:
+        if size <= (0 if closing else CHECKPOINT_BYTES):
             return
         try:
-            mode = "PASSIVE" if size < WAL_CAP_BYTES and threshold else "TRUNCATE"
-            connection.execute(f"PRAGMA wal_checkpoint({mode})")
+            if not closing and size < self._wal_cap:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return
+            connection.execute(f"PRAGMA busy_timeout = {WAIT_FOR_READERS_MS}")
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            connection.execute("PRAGMA busy_timeout = 10000")
+            # Where a reader stays, wait again only when the log has doubled: not at every commit.
+            self._wal_cap = 2 * size if is_busy else WAL_CAP_BYTES
+            if is_busy and not closing:
+                _log.warning("%s: a reader keeps the log of %d MB from starting anew", self._path, size >> 20)
         except sqlite3.OperationalError as error:
             _log.warning("%s: the log was not moved into the file: %s", self._path, error)
 
