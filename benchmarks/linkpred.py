@@ -36,8 +36,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
     "codex-m-transe": (
         "codex-m",
         {
-            "model": "transe", "dim": 512, "learning_rate": 0.1, "batch_size": 512, "epochs": 40, "evaluate_every": 2,
-            "precision": "bfloat16",
+            "model": "transe", "dim": 256, "learning_rate": 0.1, "batch_size": 512, "epochs": 30, "evaluate_every": 2,
+            "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
         },
         {"mrr": 0.303, "hits_at_1": 0.223, "hits_at_10": 0.454, "accuracy": 0.797},
     ),
@@ -45,15 +45,15 @@ RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
         "codex-m",
         {
             "model": "complex", "dim": 512, "learning_rate": 0.1, "batch_size": 256, "regularization": 0.03,
-            "epochs": 40, "evaluate_every": 2, "precision": "bfloat16",
+            "epochs": 40, "evaluate_every": 2, "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
         },
         {"mrr": 0.337, "hits_at_1": 0.262, "hits_at_10": 0.476, "accuracy": 0.824},
     ),
     "fb15k-237-transe": (
         "fb15k-237",
         {
-            "model": "transe", "dim": 512, "learning_rate": 0.1, "batch_size": 512, "epochs": 40, "evaluate_every": 2,
-            "evaluate_triples": 5000, "precision": "bfloat16",
+            "model": "transe", "dim": 256, "learning_rate": 0.1, "batch_size": 512, "epochs": 30, "evaluate_every": 2,
+            "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
         },
         {"mrr": 0.313, "hits_at_1": 0.221, "hits_at_10": 0.497},
     ),
@@ -61,7 +61,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
         "fb15k-237",
         {
             "model": "complex", "dim": 512, "learning_rate": 0.1, "batch_size": 256, "regularization": 0.03,
-            "epochs": 40, "evaluate_every": 2, "evaluate_triples": 5000, "precision": "bfloat16",
+            "epochs": 40, "evaluate_every": 2, "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
         },
         {"mrr": 0.348, "hits_at_1": 0.253, "hits_at_10": 0.536},
     ),

@@ -36,7 +36,7 @@ def save_training(trainer: EmbeddingTrainer, folder: Path) -> None:
 
     def write(target: Path) -> None:
         save_file({name: tensor.contiguous().clone() for name, tensor in trainer.tensors().items()}, target / _TENSORS)
-        content = {"config": trainer.config.model_dump(), "triples": digest(trainer.splits), **trainer.state()}
+        content = {"config": trainer.config.model_dump(), "graph": digest(trainer.splits), **trainer.state()}
         (target / _STATE).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
     checkpoints.publish(step, write)
@@ -82,7 +82,7 @@ def _check(trainer: EmbeddingTrainer, state: dict[str, Any], folder: Path) -> No
         raise ConfigError(
             f"The training in {folder} had other settings: {said}.", remedy="Keep them, or choose another --out."
         )
-    if state["triples"] != digest(trainer.splits):
+    if state["graph"] != digest(trainer.splits):
         raise ConfigError(
             f"The graph has changed since the training in {folder} began.",
             remedy="Train anew without --resume.",

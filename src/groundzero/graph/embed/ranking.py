@@ -20,6 +20,11 @@ from groundzero.graph.embed.config import EmbedConfig
 from groundzero.graph.embed.models import Model, make_model
 from groundzero.graph.embed.splits import Ids, Known
 
+MAX_QUESTIONS = 1024
+"""Questions scored at once, however much memory there may be."""
+COUNT_BYTES = 4 << 20
+"""Scores compared with their truths at once."""
+
 
 @dataclass(frozen=True)
 class RankingReport:
@@ -168,7 +173,7 @@ def _count(score_QE: Tensor, question_B: Tensor, truth_B: Tensor) -> tuple[Tenso
     better_B = torch.empty(len(truth_B), dtype=torch.float64, device=score_QE.device)
     equal_B = torch.empty_like(better_B)
     distinct = len(score_QE) == len(truth_B)
-    size = max(1, (4 << 20) // (score_QE.shape[1] * 4))
+    size = max(1, COUNT_BYTES // (score_QE.shape[1] * 4))
     for start in range(0, len(truth_B), size):
         part = slice(start, start + size)
         row_BE = score_QE[part] if distinct else score_QE[question_B[part]]
@@ -183,8 +188,7 @@ def _blocks(
     order: NDArray[np.intp], anchors: Ids, relations: Ids, config: EmbedConfig, n_entities: int
 ) -> Iterator[NDArray[np.intp]]:
     """Index arrays in `order`, each with at most as many distinct questions as the memory bound allows."""
-    limit = max(1, (config.memory_mb << 20) // (n_entities * 4))
-    limit = min(limit, 1024)
+    limit = min(MAX_QUESTIONS, max(1, (config.memory_mb << 20) // (n_entities * 4)))
     a, r = anchors[order], relations[order]
     fresh = np.append(True, (np.diff(a) != 0) | (np.diff(r) != 0)) if len(order) else np.zeros(0, bool)
     number = np.cumsum(fresh) - 1
