@@ -29,10 +29,12 @@ from groundzero.evaluate.network import (
     check_cache,
     check_causality,
     check_shapes,
+    check_stream,
     check_weights,
     layer_shapes,
 )
 from groundzero.evaluate.run_files import check_files, check_round_trip, check_tokenizer, open_data, section_of
+from groundzero.evaluate.twin_watch import record_pytorch
 from groundzero.generate import Engine
 from groundzero.generate.load import load_engine
 from groundzero.reference.tokenizer import N_CONTROL
@@ -110,7 +112,10 @@ def examine_run(
 
 
 def examine_network(
-    engine: Engine, dataset: TokenDataset | None, report: RunReport, progress: Callable[[str], object] = print
+    engine: Engine,
+    dataset: TokenDataset | None,
+    report: RunReport,
+    progress: Callable[[str], object] = lambda what: None,
 ) -> None:
     """The checks that run the network, on the run's own tokens where there are any."""
     model = engine.model
@@ -122,8 +127,13 @@ def examine_network(
     if weights.status == "failed":  # with NaN everywhere, every other check would fail for this reason alone
         return
     progress("shapes")
-    report.shapes = layer_shapes(model, ids_1T[0].tolist())
+    seen = record_pytorch(model, ids_1T[0].tolist())
+    report.shapes = layer_shapes(model, seen, ids_1T.shape[1])
     report.checks.append(check_shapes(model, report.shapes))
+    stream = check_stream(model, seen)
+    report.checks.append(stream)
+    if stream.status == "failed":
+        return
     progress("attention")
     report.checks.append(check_attention(model, ids_1T))
     progress("causality")

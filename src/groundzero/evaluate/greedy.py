@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from groundzero.errors import GroundzeroError
 from groundzero.evaluate.check import Check
 from groundzero.evaluate.network import CACHE_TOLERANCE
 from groundzero.generate import Engine, Request, SamplingConfig
@@ -22,9 +23,12 @@ def check_greedy(engine: Engine, prompts: Sequence[Sequence[int]]) -> Check:
     """
     sampling = SamplingConfig(max_tokens=TOKENS, temperature=0.0, ignore_eos=True)
     requests = [Request(list(prompt), sampling) for prompt in prompts]
-    alone = [engine.run([request])[0].ids for request in requests]
-    again = [engine.run([request])[0].ids for request in requests]
-    together = [completion.ids for completion in engine.run(requests)]
+    try:
+        alone = [engine.run([request])[0].ids for request in requests]
+        again = [engine.run([request])[0].ids for request in requests]
+        together = [completion.ids for completion in engine.run(requests)]
+    except GroundzeroError as error:
+        return Check("Temperature 0", "failed", error.message, error.remedy)
     for number, (first, second) in enumerate(zip(alone, again, strict=True)):
         if first != second:
             message = f"Asked twice, prompt {number} is answered differently from token {_parted(first, second)} on."

@@ -6,14 +6,14 @@ Shapes: T time, S keys, D d_model, F d_ff, H heads, K key/value heads, E head_di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from groundzero.evaluate.check import Check
-from groundzero.evaluate.twin_watch import places, record_pytorch
+from groundzero.evaluate.twin_watch import Recording, places
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.size import parameter_count
 
@@ -21,6 +21,8 @@ ROW_SUM_TOLERANCE = 1e-5
 """Of attention weights: a sum of a hundred float32 shares is off by a hundred roundings of 6e-8 at worst."""
 CACHE_TOLERANCE = 1e-4
 """Of logits, relative to the largest: one token at a time is another order of summing, the same as a twin's."""
+FLOAT16_LARGEST = 65_504.0
+"""Largest number of float16; bfloat16 reaches further, but what a block adds is lost below 1/256 of the stream."""
 PLACES_CHANGED = 5
 """At how many places a token is changed to see whom it reaches."""
 
@@ -40,12 +42,14 @@ class LayerShape:
     """Learned numbers, padding rows included."""
 
 
-def layer_shapes(model: GPT, ids: Iterable[int]) -> list[LayerShape]:
-    """Every place of the network in the order of computation, with the shape it has for one sequence."""
-    sequence = list(ids)
-    found = record_pytorch(model, sequence)
+def layer_shapes(model: GPT, found: Recording, n_token: int) -> list[LayerShape]:
+    """Every place of the network in the order of computation, with the shape it has for one sequence.
+
+    Args:
+        found: what `record_pytorch` saw for a sequence of `n_token`.
+    """
     names = [name for name in places(model.config) if name != "loss"]
-    sizes = _sizes(model.config, len(sequence))
+    sizes = _sizes(model.config, n_token)
     counts = _parameters_by_place(model, names)
     rows = []
     for name in names:
@@ -69,6 +73,7 @@ def check_shapes(model: GPT, rows: list[LayerShape]) -> Check:
     return Check("Shapes", "ok", f"{len(rows)} places as the configuration says; {held:,} parameters")
 
 
+@torch.no_grad()
 def check_weights(model: GPT) -> Check:
     """No weight is infinite or no number."""
     for name, parameter in model.named_parameters():
@@ -80,6 +85,25 @@ def check_weights(model: GPT) -> Check:
             )
     largest, name = max((float(parameter.abs().max()), name) for name, parameter in model.named_parameters())
     return Check("Weights", "ok", f"all finite; the largest is {largest:.3g}, in {name}")
+
+
+def check_stream(model: GPT, found: Recording) -> Check:
+    """Every number of the residual stream fits half precision.
+
+    Norms hide a start that is far too large from the gradient: the first block already drowns the embeddings, and all
+    later ones are in proportion. The stream shows it.
+    """
+    streams = {"the embedding": found["embedding"]}
+    streams |= {f"block {layer}": found[f"blocks.{layer}.after_feed_forward"] for layer in range(model.config.n_layer)}
+    sizes = {name: float(np.abs(stream_TD).max()) for name, stream_TD in streams.items()}
+    bad = next((name for name, size in sizes.items() if not math.isfinite(size)), None)
+    if bad is not None:
+        return Check("Stream", "failed", f"What leaves {bad} holds numbers that are not finite.", _TOO_LARGE)
+    largest = max(sizes, key=lambda name: sizes[name])
+    if sizes[largest] > FLOAT16_LARGEST:
+        message = f"The stream reaches {sizes[largest]:.3g} behind {largest}; float16 ends at {FLOAT16_LARGEST:,.0f}."
+        return Check("Stream", "warning", message, _TOO_LARGE)
+    return Check("Stream", "ok", f"numbers up to {sizes[largest]:.3g}, behind {largest}; half precision holds them")
 
 
 @torch.no_grad()
@@ -154,6 +178,7 @@ def check_cache(model: GPT, ids_1T: Tensor) -> Check:
     return Check("Cache", "ok", f"logits with and without the cache agree within {worst:.0e}")
 
 
+_TOO_LARGE = "Train with a smaller init_std or learning rate, and stay with float32 or bfloat16 until then."
 _OUR_FAULT = "This is a fault of the code, not of the run: please report it, with the configuration."
 
 
