@@ -20,7 +20,7 @@ from groundzero.graph.nouns import EntityId, RelationId, Statement, StatementId
 class Neighbours(NamedTuple):
     """The statements at one end of an entity: three arrays of one length, ordered by relation, then as added."""
 
-    relation_N: NDArray[np.int32]
+    relation_N: NDArray[np.int64]
     entity_N: NDArray[np.int64]
     """At the other end."""
     statement_N: NDArray[np.int64]
@@ -31,7 +31,7 @@ class _Side:
 
     def __init__(self, from_E: NDArray[np.int64], rows_E4: NDArray[np.int64], to_column: int) -> None:
         order_E = np.lexsort((rows_E4[:, 1], from_E))
-        self.relation_E = rows_E4[order_E, 1].astype(np.int32)
+        self.relation_E = rows_E4[order_E, 1].copy()
         self.entity_E = rows_E4[order_E, to_column].copy()
         self.statement_E = rows_E4[order_E, 3].copy()
         entities = int(from_E.max(initial=0)) + 1
@@ -120,7 +120,7 @@ class Adjacency:
         return (self._backward if inverse else self._forward).neighbours(entity, relation)
 
     def around(self, entities_V: NDArray[np.int64], *, inverse: bool = False) -> tuple[NDArray[np.int64], Neighbours]:
-        """Statements about many entities at once: the place in `entities_V` that each belongs to, and the statements."""
+        """Statements about many entities at once: for each the place of its entity in `entities_V`, and itself."""
         return (self._backward if inverse else self._forward).around(entities_V)
 
     def degree(self, entity: EntityId, *, inverse: bool = False) -> int:
@@ -159,7 +159,7 @@ def _joined(
     found: Neighbours, added: list[tuple[RelationId, EntityId, StatementId]], *, in_order: bool = True
 ) -> Neighbours:
     added_N3 = np.array(added, dtype=np.int64)
-    relation_N = np.concatenate((found.relation_N, added_N3[:, 0].astype(np.int32)))
+    relation_N = np.concatenate((found.relation_N, added_N3[:, 0]))
     order_N = np.argsort(relation_N, kind="stable") if in_order else np.arange(len(relation_N))
     entity_N = np.concatenate((found.entity_N, added_N3[:, 1]))
     statement_N = np.concatenate((found.statement_N, added_N3[:, 2]))

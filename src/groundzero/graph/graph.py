@@ -28,6 +28,7 @@ from groundzero.graph.nouns import (
     Transaction,
 )
 from groundzero.graph.opening import open_store
+from groundzero.graph.remote import remote_mentions, remote_neighbours
 from groundzero.graph.store import Reader, Store
 
 REBUILD = 20_000
@@ -106,10 +107,14 @@ class Graph:
 
     def neighbours(self, entity: EntityId, relation: RelationId | None = None, *, inverse: bool = False) -> Neighbours:
         """Statements about `entity` to other entities, as arrays; with `inverse`, those whose object it is."""
+        if not self.store.capabilities.readable_whole:
+            return remote_neighbours(self.store, entity, relation, inverse=inverse)
         return self.adjacency.neighbours(entity, relation, inverse=inverse)
 
     def mentions(self, text: str, *, overlapping: bool = False) -> list[Mention]:
         """Entities that `text` names, by label or alias: leftmost and longest, or every one."""
+        if not self.store.capabilities.readable_whole:
+            return remote_mentions(self.store, text, overlapping=overlapping)
         return self.mention_index.find(text, overlapping=overlapping)
 
     def entity(self, entity: EntityId) -> Entity:

@@ -8,7 +8,7 @@ of words, so that a new name costs microseconds.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import ahocorasick_rs
@@ -78,14 +78,8 @@ class MentionIndex:
         self._find_base(placed, found)
         if self._longest:
             self._find_delta(placed, found)
-        mentions = []
-        taken = 0
-        for (first, last), entities in sorted(found.items(), key=lambda each: (each[0][0], -each[0][1])):
-            if entities and (overlapping or first >= taken):
-                taken = last
-                start, end = placed[first][1], placed[last - 1][2]
-                mentions.append(Mention(start, end, text[start:end], tuple(sorted(entities))))
-        return mentions
+        places = {(placed[first][1], placed[last - 1][2]): each for (first, last), each in found.items()}
+        return chosen(text, places, overlapping=overlapping)
 
     def _find_base(self, placed: Sequence[tuple[str, int, int]], found: dict[tuple[int, int], set[EntityId]]) -> None:
         joined = _pattern([token for token, _, _ in placed])
@@ -108,6 +102,17 @@ class MentionIndex:
                 form += words[last]
                 if entities := self._entities_of.get(form):
                     found[first, last + 1] |= entities
+
+
+def chosen(text: str, found: Mapping[tuple[int, int], set[EntityId]], *, overlapping: bool) -> list[Mention]:
+    """Mentions from left to right; of those that overlap the leftmost and longest, or all of them."""
+    mentions = []
+    taken = 0
+    for (start, end), entities in sorted(found.items(), key=lambda each: (each[0][0], -each[0][1])):
+        if entities and (overlapping or start >= taken):
+            taken = end
+            mentions.append(Mention(start, end, text[start:end], tuple(sorted(entities))))
+    return mentions
 
 
 def _pattern(words: Sequence[str]) -> str:

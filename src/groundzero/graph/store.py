@@ -46,6 +46,8 @@ class Capabilities:
     """Statements carry source, span and confidence."""
     many_hosts: bool
     """Clients on several machines may share it."""
+    readable_whole: bool = True
+    """Near and small enough to be read from end to end, so that indexes of it can be kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
