@@ -74,6 +74,13 @@ COMMANDS = {
         "Train, use and inspect tokenizers.",
         "gz tokenizer inspect runs/book/tokenizer.json --text book.txt",
     ),
+    "graph": Command(
+        "Knowledge",
+        "groundzero.cli.graph",
+        "app",
+        "Keep, ask and examine a graph of facts.",
+        "gz graph import facts.tsv --graph facts.db",
+    ),
     "generate": Command(
         "Use",
         "groundzero.cli.generate",

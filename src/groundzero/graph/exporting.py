@@ -82,7 +82,7 @@ def export_file(
         StorageError: the file cannot be written.
     """
     format = format or format_of(path)
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         return export_stream(
             store, stream, str(path), format=format, at=at, plain=plain, labels=labels, progress=progress
         )
@@ -252,7 +252,7 @@ def _name_record(name: Name) -> dict[str, str]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes are at `path` once the block has ended well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

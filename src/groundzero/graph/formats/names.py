@@ -26,6 +26,7 @@ _SLOTS = (
     (re.compile(r"\[X\]|\{(?:head|subj|s|h|x)\}|\[(?:subject|head)\]", re.IGNORECASE), "{subject}"),
     (re.compile(r"\[Y\]|\{(?:tail|obj|o|t|y)\}|\[(?:object|tail)\]", re.IGNORECASE), "{object}"),
 )
+_ESCAPED = re.compile(r"(?:\\u[0-9A-Fa-f]{4})+")
 _SPACE_BEFORE_MARK = re.compile(r"\s+(?=[.,;:?!](\s|$))")
 
 
@@ -72,6 +73,9 @@ def _table_pairs(source: Input, report: ReadReport, kind: NameKind) -> Iterator[
             report.skip("no tab between key and name", line)
             continue
         key = key.strip()
+        if "\\u" in rest:
+            report.note("names with \\u escapes, decoded")
+            rest = _ESCAPED.sub(_character, rest)
         texts = [rest] if kind in _ONE_TEXT else rest.split("\t")
         texts = [text.strip() for text in texts if text.strip()]
         if not key or not texts:
@@ -79,6 +83,12 @@ def _table_pairs(source: Input, report: ReadReport, kind: NameKind) -> Iterator[
             continue
         for text in texts:
             yield key, text
+
+
+def _character(match: re.Match[str]) -> str:
+    """The character of an escape; an emoji may take two."""
+    codes = b"".join(int(code, 16).to_bytes(2, "big") for code in match.group().split("\\u")[1:])
+    return codes.decode("utf-16-be", errors="replace")
 
 
 def _json_pairs(source: Input, report: ReadReport, kind: NameKind) -> Iterator[tuple[str, str]]:
