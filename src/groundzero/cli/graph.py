@@ -116,18 +116,19 @@ def path(
     limit: Annotated[int, typer.Option("--limit", help="Print at most so many paths.", min=1)] = 5,
     as_json: Json = False,
 ) -> int:
-    """Find the shortest ways from one entity to another. Exit code 4 where there is none.
+    """Find the shortest ways from one entity to another.
+
+    Exit code 4 where there is none.
 
     Example: gz graph path Lima "South America" --graph facts.db
     """
     from groundzero.cli.output import emit, note  # noqa: PLC0415
     from groundzero.graph.graph import Graph  # noqa: PLC0415
-    from groundzero.graph.lookup import resolve_entity  # noqa: PLC0415
     from groundzero.graph.paths import shortest_paths  # noqa: PLC0415
 
     with opened(graph) as store:
         known = Graph(store)
-        a, b = resolve_entity(store, start), resolve_entity(store, end)
+        a, b = _best_known(store, start), _best_known(store, end)
         paths = shortest_paths(known.adjacency, a, b, max_hops=max_hops, limit=limit)
         ends = (store.entity(a), store.entity(b))
         payload = {
@@ -157,44 +158,69 @@ app.add_typer(check_app)
 def _matching(
     store: Store, subject: str, relation: str, object_: str, at: int | None, quarantined: bool
 ) -> Iterator[Statement]:
-    """Statements of a pattern, by the index of whichever end is given."""
-    from groundzero.graph.lookup import resolve_entity, resolve_relation  # noqa: PLC0415
+    """Statements of a pattern, by the index of whichever end is given. Where a name is that of several, all are
+    meant: the statements tell which."""
+    from groundzero.graph.lookup import resolve_relation  # noqa: PLC0415
 
-    of_subject = None if subject == ANY else resolve_entity(store, subject, at=at)
+    subjects = None if subject == ANY else _entities(store, subject, at)
     of_relation = None if relation == ANY else resolve_relation(store, relation, at=at)
-    entity, literal = (None, None) if object_ == ANY else _object_of(store, object_, at, alone=of_subject is None)
-    if quarantined:
-        found: Any = store.statements(status="quarantined", at=at)
-    elif of_subject is not None:
-        found = store.outgoing(of_subject, of_relation, at=at)
-    elif entity is not None:
-        found = store.incoming(entity, of_relation, at=at)
-    else:
-        found = store.statements(at=at)
-    for statement in found:
+    objects = None if object_ == ANY else _entities(store, object_, at, or_literal=True)
+    for statement in _candidates(store, subjects, of_relation, objects, at, quarantined):
         if (
-            of_subject in (None, statement.subject)
+            (subjects is None or statement.subject in subjects)
             and of_relation in (None, statement.relation)
-            and (object_ == ANY or _is_object(statement, entity, literal))
+            and (objects is None or _is_object(statement, objects, object_))
         ):
             yield statement
 
 
-def _object_of(store: Store, text: str, at: int | None, *, alone: bool) -> tuple[EntityId | None, str | None]:
-    """An entity, or else the text of a literal: of literals nobody keeps a list to look up in."""
+def _candidates(
+    store: Store,
+    subjects: list[EntityId] | None,
+    relation: RelationId | None,
+    objects: list[EntityId] | None,
+    at: int | None,
+    quarantined: bool,
+) -> Iterator[Statement]:
+    if quarantined:
+        yield from store.statements(status="quarantined", at=at)
+    elif subjects is not None:
+        for subject in subjects:
+            yield from store.outgoing(subject, relation, at=at)
+    elif objects:
+        for object_ in objects:
+            yield from store.incoming(object_, relation, at=at)
+    else:
+        yield from store.statements(at=at)
+
+
+def _entities(store: Store, text: str, at: int | None, *, or_literal: bool = False) -> list[EntityId]:
+    """All entities that a text may mean; none where it may be the text of a literal, which nobody keeps a list of."""
     from groundzero.graph.lookup import find_entities, resolve_entity  # noqa: PLC0415
 
-    if find_entities(store, text, at=at):
-        return resolve_entity(store, text, at=at), text
-    if alone and not any(char.isdigit() for char in text):
-        return resolve_entity(store, text, at=at), None  # raises, with what may have been meant
-    return None, text
+    found = find_entities(store, text, at=at)
+    return found if found or or_literal else [resolve_entity(store, text, at=at)]  # which raises, with suggestions
 
 
-def _is_object(statement: Statement, entity: EntityId | None, literal: str | None) -> bool:
+def _best_known(store: Store, text: str) -> EntityId:
+    """Of the entities with this name the one that most statements mention, with a remark where there are others."""
+    from groundzero.cli.output import note  # noqa: PLC0415
+    from groundzero.graph.lookup import describe, find_entities, resolve_entity  # noqa: PLC0415
+
+    found = find_entities(store, text)
+    if len(found) < 2:
+        return resolve_entity(store, text)
+    sizes = {id_: len(store.outgoing(id_)) + len(store.incoming(id_, limit=1000)) for id_ in found}
+    best = max(found, key=lambda id_: sizes[id_])
+    others = ", ".join(store.entity(id_).key for id_ in found if id_ != best)
+    note(f"Taking {describe(store.entity(best))}. Also called so: {others}.")
+    return best
+
+
+def _is_object(statement: Statement, objects: list[EntityId], text: str) -> bool:
     if statement.literal is not None:
-        return statement.literal.value == literal
-    return entity is not None and statement.object == entity
+        return statement.literal.value == text
+    return statement.object in objects
 
 
 def _cell(row: dict[str, Any], name: str) -> str:

@@ -38,8 +38,10 @@ def lint(
     typed: Annotated[float, typer.Option("--typed", help="Share of ends that usual types cover.")] = 0.97,
     as_json: Json = False,
 ) -> None:
-    """Look for what is wrong: contradictions, duplicates, odd types and counts, circles, loose ends. Learns the rules
-    from the graph. Exit code 0 whatever is found; nothing changes without --quarantine.
+    """Look for what is wrong in a graph.
+
+    Contradictions, duplicates, odd types and counts, circles, loose ends; the rules are learned from the graph. Exit
+    code 0 whatever is found; nothing changes without --quarantine.
 
     Example: gz graph lint --graph facts.db --only contradiction --quarantine
     """
@@ -83,7 +85,9 @@ def verbalise(
     limit: Limit = 0,
     as_json: Json = False,
 ) -> None:
-    """Say what a graph says: sentences, and questions with their answers, each with the statements it rests on.
+    """Say what a graph says, in sentences and questions.
+
+    Each comes with the statements it rests on, and a question with its answers.
 
     Example: gz graph verbalise --graph facts.db --out facts.jsonl --kinds question,inverse
     """

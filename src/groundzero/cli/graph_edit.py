@@ -42,7 +42,10 @@ def edit(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a fact: retire what the graph says of subject and relation, and add the new. Both keep their ids.
+    """Change a fact.
+
+    What the graph says of subject and relation is retired, and the new added. Both keep their ids, and --at shows the
+    graph as it was.
 
     Examples:
 
@@ -269,9 +272,9 @@ def _rename(store: Store, found: int, add: str, retire: str, kind: str, of_relat
 
 def _list_near(store: Store, text: str, at: Transaction | None, as_json: bool) -> None:
     from groundzero.cli.output import emit, note  # noqa: PLC0415
-    from groundzero.graph.lookup import describe  # noqa: PLC0415
+    from groundzero.graph.lookup import describe, near_entities  # noqa: PLC0415
 
-    near = [store.entity(id_, at=at) for id_, _ in store.search(text, at=at)]
+    near = [store.entity(id_, at=at) for id_ in near_entities(store, text, limit=20, at=at)]
 
     def tell() -> None:
         note(f"Nothing is called {text!r}." + (" Near it:" if near else ""))

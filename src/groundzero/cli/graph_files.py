@@ -85,7 +85,9 @@ def import_(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Add files of facts to a graph, made if there is none. Repeating it adds nothing; a killed import goes on.
+    """Add files of facts to a graph.
+
+    The graph is made if there is none. Repeating an import adds nothing, and completes one that was killed.
 
     Examples:
 
@@ -144,7 +146,10 @@ def export(
     labels: Annotated[bool, typer.Option("--use-labels", help="Of a table: labels instead of keys.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a graph to a file. JSON lines lose nothing; N-Quads keep sources; tables keep statements only.
+    """Write a graph to a file.
+
+    JSON lines lose nothing; N-Quads keep statements, names and sources; N-Triples and Turtle statements and names;
+    tables statements alone.
 
     Example: gz graph export --graph facts.db --out facts.nq.gz --at 12
     """
@@ -192,7 +197,9 @@ def snapshot(
     at: At = None,
     as_json: Json = False,
 ) -> None:
-    """Print the transaction that a graph is at, which --at takes later; with --out, copy the graph as it was then.
+    """Print the transaction that a graph is at, or copy the graph.
+
+    The number is what --at takes later. With --out, the graph is copied as it is, or as it was then.
 
     Example: gz graph snapshot --graph facts.db --at 3 --out before.db
     """
@@ -269,7 +276,8 @@ def _print_reports(reports: list[ImportReport], payload: dict[str, Any]) -> None
         if report.already:
             print(f"{report.path}: here already, nothing to add.")
             continue
-        added = ", ".join(f"{count:,} new {what}" for what, count in report.added.items() if count) or "nothing new"
+        grown = [(count, what) for what, count in report.added.items() if count and what != "sources"]
+        added = ", ".join(f"{count:,} new {what}" for count, what in grown) or "nothing new"
         print(f"{report.path}: {report.rows:,} rows as {report.format}, {added}, in {human_seconds(report.seconds)}.")
         for remark, count in report.read.notes.items():
             note(f"  {count:,} x {remark}")

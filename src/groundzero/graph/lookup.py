@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 
+from rapidfuzz import fuzz, process
+
 from groundzero.errors import InputError
-from groundzero.graph.folding import form
+from groundzero.graph.folding import fold, form
 from groundzero.graph.nouns import Entity, EntityId, Literal, RelationId, Transaction
 from groundzero.graph.store import Reader
 
 _SHOWN = 5
+_CLOSE = 75  # of 100; two letters in eight may differ
 
 
 def find_entities(reader: Reader, text: str, *, at: Transaction | None = None) -> list[EntityId]:
@@ -39,9 +42,23 @@ def resolve_entity(reader: Reader, text: str, *, at: Transaction | None = None) 
         raise InputError(
             f"{len(found)} entities are called {text!r}.", remedy=f"Give a key: {_choices(reader, found, at)}."
         )
-    near = [id_ for id_, _ in reader.search(text, limit=_SHOWN, at=at)]
+    near = near_entities(reader, text, at=at)
     remedy = f"Did you mean {_choices(reader, near, at)}?" if near else "See what there is with `gz graph names TEXT`."
     raise InputError(f"No entity is called {text!r}.", remedy=remedy)
+
+
+def near_entities(reader: Reader, text: str, *, limit: int = _SHOWN, at: Transaction | None = None) -> list[EntityId]:
+    """Entities whose names share words with `text`; where none does, those spelt most like it.
+
+    The latter looks at every label: it is for telling people what they may have meant.
+    """
+    found = [id_ for id_, _ in reader.search(text, limit=limit, at=at)]
+    if found:
+        return found
+    wanted = fold(text)
+    labels = {entity.id: fold(entity.label) for entity in reader.entities(at=at)}
+    close = process.extract(wanted, labels, scorer=fuzz.ratio, limit=limit, score_cutoff=_CLOSE)
+    return [id_ for _, _, id_ in close]
 
 
 def find_relations(reader: Reader, text: str, *, at: Transaction | None = None) -> list[RelationId]:
