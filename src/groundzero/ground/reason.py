@@ -1,0 +1,210 @@
+"""From a question to an answer: which entity and which path it means, what the graph says, or why it does not know.
+
+Every mention with every entity it may mean gives readings of the question (`hypotheses`). The best one is turned into
+a symbolic query and run in full. It is refused where the question says more than the path explains, where relations
+that the graph has elsewhere would explain it clearly better, where two entities of one name fit alike, and where the
+graph disagrees with itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from groundzero.graph.graph import Graph
+from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
+from groundzero.ground.answer import Answer, Candidate, Evidence, Seconds
+from groundzero.ground.hops import HopTable
+from groundzero.ground.hypotheses import Hypothesis, Reach, hypotheses
+from groundzero.ground.link import Link, Linker
+from groundzero.ground.query import Query, Result
+from groundzero.ground.refusal import why_not
+from groundzero.ground.respond import respond
+from groundzero.ground.scorer import Learned, PathScorer
+from groundzero.ground.search import PathSearch
+from groundzero.ground.shape import read_shape
+from groundzero.ground.symbols import to_query
+from groundzero.ground.wording import step_words
+from groundzero.ground.words import Word, read_words
+from groundzero.settings import Settings
+
+AMBIGUOUS = 0.35
+"""Two entities of one name whose readings score within this are both possible."""
+SINGLE = 0.9
+"""Share of its subjects for which a relation has one object, from which another object means no."""
+CERTAIN = 0.98
+"""The same, from which two objects contradict each other."""
+COMPARED = 12
+"""Readings whose answers are compared."""
+TEMPERATURE = 1.5
+"""Scores of readings are divided by this before they are made probabilities."""
+
+
+class ReasonConfig(Settings):
+    """How far reasoning looks."""
+
+    max_hops: int = Field(default=3, ge=1, le=3)
+    """Longest path."""
+    beam: int = Field(default=24, ge=1)
+    """Paths kept at each hop."""
+    mentions: int = Field(default=6, ge=1)
+    """Mentions of a question that are read."""
+    entities: int = Field(default=6, ge=1)
+    """Entities considered for each mention."""
+    alternatives: int = Field(default=5, ge=0)
+    """Answers of other readings that are reported."""
+
+
+class Reasoner:
+    """Answers questions over one graph, with no language model.
+
+    Args:
+        learned: weights from question-answer pairs (`learning.fit`); None for what the graph and the lexicon say.
+    """
+
+    def __init__(self, graph: Graph, *, learned: Learned | None = None, config: ReasonConfig | None = None) -> None:
+        self.graph = graph
+        self.config = config or ReasonConfig()
+        self.linker = Linker(graph)
+        self._learned = learned
+        self._relations: tuple[Relation, ...] | None = None
+        self.refresh()
+
+    def refresh(self) -> Transaction:
+        """Take in what was committed to the graph since; the transaction that is answered from."""
+        at = self.graph.refresh()
+        relations = tuple(self.graph.relations.values())
+        if relations != self._relations:
+            rows_E4 = self.graph.adjacency.rows()
+            literals = self.graph.store.counts().triples > len(rows_E4)
+            self.table = HopTable(relations, rows_E4)
+            self.scorer = PathScorer(self.table, self._learned)
+            self.search = PathSearch(self.graph, self.table, literals=literals)
+            self._relations = relations
+        return at
+
+    def evidence(self, question: str) -> tuple[Evidence, Seconds]:
+        """What the graph says to a question, and where the time went."""
+        started = time.perf_counter()
+        at = self.refresh()
+        words = read_words(question)
+        links = self.linker.link(question, words)[: self.config.mentions]
+        linked = time.perf_counter()
+        found = self._conclude(question, words, links, at)
+        return found, Seconds(link=linked - started, retrieve=time.perf_counter() - linked)
+
+    def ask(self, question: str) -> Answer:
+        """The answer, worded by rule, with what it rests on."""
+        found, seconds = self.evidence(question)
+        return respond(found, self.graph, seconds)
+
+    def _conclude(self, question: str, words: Sequence[Word], links: Sequence[Link], at: Transaction) -> Evidence:
+        if not links:
+            return Evidence(question, "no_entity")
+        shape = read_shape(words, self.table)
+        reach = Reach(self.config.max_hops, self.config.beam, self.config.entities)
+        readings = hypotheses(words, shape, links, self.scorer, self.search, reach)
+        if not readings:
+            return Evidence(question, "no_fact", topic=self._label(links[0].candidates[0].entity))
+        best = readings[0]
+        topic = self._label(best.starts[0])
+        asked = " of ".join(self._hop_words(code) for code in reversed(best.absent))
+        reason = why_not(question, words, shape, best, self.scorer)
+        if reason:
+            return Evidence(question, reason, topic=topic, asked=asked)
+        found = to_query(self.graph, self.table, words, shape, best, self._as_of(at))
+        if found is None:
+            return Evidence(question, "no_relation", topic=topic)
+        query, result = found
+        probability, others = self._readings(readings)
+        if not self._says(query, result, best):
+            return Evidence(question, "no_fact", topic=topic, asked=asked)
+        evidence = Evidence(question, "", probability, query, result, topic=topic, others=others)
+        rivals = self._same_name(readings)
+        if rivals:
+            return replace(evidence, reason="ambiguous", meant=rivals)
+        if self._disagrees(query, result, best):
+            return replace(evidence, reason="contradiction")
+        return evidence
+
+    def _says(self, query: Query, result: Result, best: Hypothesis) -> bool:
+        """Whether the graph answers: a "no" only where it says what is true instead."""
+        if query.aggregate is not None and query.aggregate.kind == "exists" and not result.holds:
+            return (
+                bool(result.answers)
+                and float(np.prod([self.table.single_C[code] for code in best.branches[0]])) >= SINGLE
+            )
+        return bool(result.answers)
+
+    def _same_name(self, readings: Sequence[Hypothesis]) -> tuple[EntityId, ...]:
+        """Entities of one name that the question may mean as well as the best reading's."""
+        best = readings[0]
+        alike = [
+            each.starts
+            for each in readings
+            if each.links == best.links and each.branches == best.branches and best.score - each.score < AMBIGUOUS
+        ]
+        starts = list(dict.fromkeys(alike))
+        if len(starts) < 2:
+            return ()
+        place = next(number for number, pair in enumerate(zip(*starts, strict=True)) if len(set(pair)) > 1)
+        return tuple(dict.fromkeys(each[place] for each in starts))
+
+    def _disagrees(self, query: Query, result: Result, best: Hypothesis) -> bool:
+        """Whether a relation that has one object for nearly everyone has several here that do not agree."""
+        code = best.branches[0][-1]
+        if (
+            query.aggregate is not None
+            or query.constraints
+            or len(best.branches[0]) > 1
+            or self.table.hops[code].inverse
+        ):
+            return False
+        if len(result.answers) < 2:
+            return False
+        if all(isinstance(node, Literal) for node in result.answers):
+            return self.table.is_dated(code)
+        entities = [node for node in result.answers if not isinstance(node, Literal)]
+        if self.table.single_C[code] < CERTAIN:
+            return False
+        near = [set(self.graph.neighbours(node).entity_N.tolist()) for node in entities]
+        return not any(other in near[place] for place, _ in enumerate(entities) for other in entities)
+
+    def _readings(self, readings: Sequence[Hypothesis]) -> tuple[float, tuple[Candidate, ...]]:
+        """Probability of the best reading, and the first answers of others; readings that lead to the same are one."""
+        score = np.array([reading.score for reading in readings]) / TEMPERATURE
+        share = np.exp(score - score.max())
+        share /= share.sum()
+        best, others = 0.0, dict[str, float]()
+        own = self._ends(readings[0])
+        for number, reading in enumerate(readings):
+            if number > COMPARED or share[number] < 0.001:
+                break
+            ends = self._ends(reading)
+            if np.array_equal(ends, own):
+                best += float(share[number])
+            elif len(ends) and reading.target is None:
+                label = self.graph.label(int(ends[0]))
+                others[label] = others.get(label, 0.0) + float(share[number])
+        ordered = sorted(others.items(), key=lambda pair: -pair[1])[: self.config.alternatives]
+        return min(best, 1.0), tuple(Candidate(label, share) for label, share in ordered)
+
+    def _ends(self, reading: Hypothesis) -> NDArray[np.int64]:
+        ends = self.search.ends(reading.starts[0], reading.branches[0])
+        for start, codes in list(zip(reading.starts, reading.branches, strict=True))[1:]:
+            ends = np.intersect1d(ends, self.search.ends(start, codes))
+        return ends
+
+    def _label(self, entity: EntityId) -> str:
+        return self.graph.label(entity)
+
+    def _hop_words(self, code: int) -> str:
+        return step_words(self.table.relation(code), self.table.hops[code].inverse)
+
+    def _as_of(self, at: Transaction) -> Transaction | None:
+        return at if self.graph.store.capabilities.as_of else None

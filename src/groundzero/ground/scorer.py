@@ -1,0 +1,201 @@
+"""How well each word of a question asks for each hop: what is known beforehand, plus what pairs have taught.
+
+The score of a word for a hop is MATCH times how much the word names the relation (`hops.HopTable.features`), less
+UNEXPLAINED for a telling word that does not, plus its agreement with the kind of thing the hop leads to ("who" with
+persons), plus learnt weights of the word and its neighbours. It is additive, so that a stretch of words costs a
+difference of two cumulative sums, and a path is the best way to cut the question into stretches (`alignment`).
+
+Shapes: N words of a question (those of the mention taken out), C hops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import JaroWinkler
+
+from groundzero.ground.hops import HopTable, kind_of
+from groundzero.ground.words import SILENT, Word, stem
+
+MATCH = 4.0
+UNEXPLAINED = 2.0
+KIND = 1.5
+HOP = -1.6
+"""What every hop of a path costs: its words must pay for it."""
+BACKWARDS = -0.2
+CUT = 2.0
+"""What it adds to begin a hop at "of" or "'s": there the next relation is said."""
+_NO_CONNECTOR_AFTER = frozenset({"name", "names", "type", "kind", "sort", "title", "lot", "number", "example", "one"})
+"""Behind these, "of" says no relation: "the name of E's father"."""
+GENITIVE = -2.0
+"""Of reading to the left of "E's" first: the genitive binds more tightly."""
+_CONNECTORS = frozenset({"of", "s", "that", "who", "which", "whose", "whom"})
+DOER = 0.85
+"""Of "player" for "plays"."""
+NEAR = 0.9
+"""Jaro-Winkler similarity from which two words may be forms of one ("religious", "religion")."""
+ENTITY = "<e>"
+"""Stands for the mention that the path starts from, and for any other mention."""
+
+
+@dataclass
+class Learned:
+    """Weights that question-answer pairs taught (`learning.fit`)."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    """Feature to row of `weight_FC`."""
+    weight_FC: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    bias_C: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    direction_2: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    """Of reading to the right of the mention first, and to the left first."""
+    cut_rows: dict[str, int] = field(default_factory=dict)
+    """Feature of the word that a hop begins with to place in `cut_F`."""
+    cut_F: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    words: frozenset[str] = frozenset()
+    """Stems met in the pairs: telling words among them need no explanation."""
+    margin: float = 0.0
+    """How much better than the best path here one found elsewhere may be before the answer is refused; 0: MARGIN."""
+
+
+class PathScorer:
+    """Words to scores of hops."""
+
+    def __init__(self, table: HopTable, learned: Learned | None = None) -> None:
+        self.table = table
+        self.learned = learned
+        inverse_C = np.array([hop.inverse for hop in table.hops], dtype=bool)
+        self.bias_C = np.where(inverse_C, HOP + BACKWARDS, HOP) + (0.0 if learned is None else learned.bias_C)
+        self._unigrams = [feature[2:] for feature in table.features if feature.startswith("u:")]
+        self._near: dict[str, NDArray[np.float64]] = {}
+
+    def match(self, words: Sequence[Word]) -> NDArray[np.float64]:
+        """(N, C) how much each word names each hop by what is known beforehand; 1 where it is the hop's own label."""
+        match_NC = np.zeros((len(words), len(self.table)))
+        for place, word in enumerate(words):
+            match_NC[place] = self._word(word.stem)
+            for length in range(2, 6):
+                if length > place + 1:
+                    break
+                phrase = " ".join(each.stem for each in words[place + 1 - length : place + 1])
+                found = self.table.features.get(f"p:{phrase}")
+                if found is not None:
+                    match_NC[place, found[0]] = np.maximum(match_NC[place, found[0]] + found[1], 0)
+        return match_NC
+
+    def scores(self, words: Sequence[Word], *, covered: frozenset[int] = frozenset()) -> NDArray[np.float64]:
+        """(N, C) score of giving each word to each hop.
+
+        Args:
+            words: of the question, in order.
+            covered: places of words that belong to a mention; they score 0 and stand as ENTITY beside others.
+        """
+        match_NC = self.match(words)
+        score_NC = MATCH * match_NC
+        for place, word in enumerate(words):
+            if place in covered:
+                score_NC[place] = 0.0
+                continue
+            telling = self._is_telling(word)
+            if telling:
+                score_NC[place] -= telling * UNEXPLAINED * (1.0 - np.minimum(match_NC[place], 1.0))
+            kind = kind_of(word.stem)
+            if kind is not None:
+                agreement_C = KIND * (self.table.kinds_CK[:, kind] - 0.4)
+                score_NC[place] += np.where(match_NC[place] > 0.3, np.maximum(agreement_C, 0.0), agreement_C)
+        if self.learned is not None:
+            for place, feature in learned_features(words, covered):
+                row = self.learned.rows.get(feature)
+                if row is not None:
+                    score_NC[place] += self.learned.weight_FC[row]
+        return score_NC
+
+    def cuts(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
+        """(N, N) what it adds to begin a hop with the second of two words, when the first ends the hop before.
+
+        The second is further from the mention, which ends before word `last`: to the right of the first in the text, or
+        to its left. What is said right after the mention connects it to the first hop, so nothing is gained there.
+        """
+        count = len(words)
+        cut_NN = np.zeros((count, count))
+        for place, word in enumerate(words):
+            if word.text in _CONNECTORS and place not in (0, last) and words[place - 1].text not in _NO_CONNECTOR_AFTER:
+                cut_NN[:, place] = CUT
+            elif word.text == "grand":
+                cut_NN[place] = CUT
+        if self.learned is not None:
+            for place, feature in cut_features(words):
+                row = self.learned.cut_rows.get(feature)
+                if row is not None:
+                    cut_NN[:, place] += self.learned.cut_F[row]
+        return cut_NN
+
+    def directions(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
+        """(2,) what it adds to read to the right of the mention first, and to the left first."""
+        genitive = last < len(words) and words[last].text == "s"
+        known_2 = np.array([0.0, GENITIVE if genitive else 0.0])
+        return known_2 if self.learned is None else known_2 + self.learned.direction_2
+
+    def _is_telling(self, word: Word) -> float:
+        if word.stem in SILENT or word.text in SILENT or (self.learned is not None and word.stem in self.learned.words):
+            return 0.0
+        return 0.4 if kind_of(word.stem) is not None else 1.0
+
+    def _word(self, word: str) -> NDArray[np.float64]:
+        """(C,) of one word: exactly, or of the words that look like forms or misspellings of it."""
+        known = self._near.get(word)
+        if known is None:
+            known = np.zeros(len(self.table))
+            found = self.table.features.get(f"u:{word}")
+            verb = self.table.features.get(f"u:{_verb(word)}")
+            if found is not None:
+                known[found[0]] = found[1]
+            if verb is not None and _verb(word) != word:  # a player plays
+                known[verb[0]] = np.maximum(known[verb[0]], DOER * verb[1])
+            elif found is None and word not in SILENT and len(word) >= 4:
+                for other in self._unigrams:
+                    likeness = _likeness(word, other)
+                    if likeness:
+                        codes, weights = self.table.features[f"u:{other}"]
+                        known[codes] = np.maximum(known[codes], weights * likeness)
+            if len(self._near) < 20_000:
+                self._near[word] = known
+        return known
+
+
+def _verb(word: str) -> str:
+    """What a doer does: "player", "play". The word itself where it is none."""
+    return stem(word[:-2]) if len(word) > 5 and word.endswith(("er", "or")) else word
+
+
+def _likeness(word: str, other: str) -> float:
+    """0, or how surely two stems are forms or misspellings of one word."""
+    if len(other) < 4 or abs(len(word) - len(other)) > 4 or word[0] != other[0] or other in SILENT:
+        return 0.0
+    similarity = float(JaroWinkler.similarity(word, other))
+    return 0.8 * similarity if similarity >= NEAR else 0.0
+
+
+def learned_features(words: Sequence[Word], covered: frozenset[int]) -> Iterator[tuple[int, str]]:
+    """(place, feature) of every word outside mentions: the word, its stem, and it with each neighbour."""
+    texts = [ENTITY if place in covered else word.stem for place, word in enumerate(words)]
+    for place, word in enumerate(words):
+        if place in covered:
+            continue
+        before = texts[place - 1] if place else "<"
+        after = texts[place + 1] if place + 1 < len(texts) else ">"
+        yield place, f"w:{word.text}"
+        yield place, f"l:{before} {texts[place]}"
+        yield place, f"r:{texts[place]} {after}"
+
+
+def cut_features(words: Sequence[Word]) -> Iterator[tuple[int, str]]:
+    """(place, feature) of every word that a hop may begin with: the word, and it with its neighbours."""
+    for place, word in enumerate(words):
+        before = words[place - 1].stem if place else "<"
+        after = words[place + 1].stem if place + 1 < len(words) else ">"
+        yield place, f"w:{word.stem}"
+        yield place, f"l:{before} {word.stem}"
+        yield place, f"r:{word.stem} {after}"
