@@ -115,6 +115,17 @@ def test_diff_of_a_sound_run_exits_0(capsys: pytest.CaptureFixture[str]) -> None
     assert "The layers agree: " in text
 
 
+def test_diff_of_gradients(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("reference", "diff", RUN, "--prompt", "one two", "--gradients")
+    payload = said(capsys, *words)
+    assert [each["name"] for each in payload["gradients"]][-1] == "embedding.weight"
+    assert len(payload["gradients"]) == payload["parameters"]
+    text = printed(capsys, *words)
+    assert "Gradient " in text
+    assert "The layers and gradients agree: " in text
+    assert said(capsys, *words[:-1])["gradients"] == []
+
+
 def test_diff_beyond_the_tolerance_exits_1_and_names_the_place(capsys: pytest.CaptureFixture[str]) -> None:
     payload = said(capsys, "reference", "diff", RUN, "-p", "one two", "--tolerance", "1e-12", code=1)
     assert payload["first"]["name"] == "blocks.0.attention_norm"
@@ -122,7 +133,7 @@ def test_diff_beyond_the_tolerance_exits_1_and_names_the_place(capsys: pytest.Ca
     text = printed(capsys, "reference", "diff", RUN, "-p", "one two", "--tolerance", "1e-12", code=1)
     assert "First beyond the tolerance" in text
     assert "NumPy " in text
-    assert "The first place beyond the tolerance is blocks.0.attention_norm: look there." in text
+    assert "First beyond the tolerance: blocks.0.attention_norm, token " in text
 
 
 def test_diff_says_what_it_cut_and_what_it_refuses(capsys: pytest.CaptureFixture[str]) -> None:

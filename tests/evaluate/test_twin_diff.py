@@ -222,6 +222,37 @@ def test_a_broken_layer_is_located_exactly(pair, monkeypatch, broken, place, tok
     assert check(*pair()).ok
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_agree_in_every_family(make_run, family, dtype) -> None:
+    found = diff_run(make_run(family=family).path, "the quick brown", dtype=dtype, gradients=True, tokens=0)
+    assert found.ok
+    assert len(found.gradients) == found.parameters
+    assert found.gradients[-1].name == "embedding.weight"
+    assert max(gradient.relative for gradient in found.gradients) < TOLERANCES[dtype] / 2
+
+
+def test_a_wrong_backward_is_located_at_the_layer_that_it_belongs_to(pair, monkeypatch) -> None:
+    """Forwards all is well; backwards, the first array that is wrong belongs to the part that is."""
+    twin, engine = pair(family="qwen3")
+    block = twin.blocks[1]
+    backward = block.feed_forward_norm.backward
+    monkeypatch.setattr(block.feed_forward_norm, "backward", lambda d_y: 1.5 * backward(d_y))
+    found = check(twin, engine, gradients=True)
+    assert not any(layer.beyond for layer in found.layers)
+    assert found.first.name == "blocks.1.attention.out.weight"
+    assert not found.ok
+    assert [each.name for each in found.gradients if not each.beyond] == [
+        "final_norm.weight",
+        "blocks.1.feed_forward.down.weight",
+        "blocks.1.feed_forward.up.weight",
+        "blocks.1.feed_forward.gate.weight",
+        "blocks.1.feed_forward_norm.weight",
+    ]
+    assert not any(parameter.gradient.any() for parameter in twin.parameters().values())
+    assert not any(p.requires_grad or p.grad is not None for p in engine.model.parameters())
+
+
 def test_a_layer_of_another_shape_is_located(pair, monkeypatch) -> None:
     twin, engine = pair()
     monkeypatch.setattr(engine.model, "logits", lambda hidden: hidden @ engine.model.head_weight.T)

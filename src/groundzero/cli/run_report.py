@@ -54,9 +54,8 @@ def _shapes(rows: list[LayerShape]) -> Any:
             name = row.name.split(".", 2)[-1] if title else row.name
             style = "" if row.shape == row.expected else "bold red"
             shape = Text(" x ".join(map(str, row.shape)), style=style)
-            lines.append(
-                (f"  {name}" if title else name, row.axes, shape, f"{row.parameters:,}" if row.parameters else "")
-            )
+            held = f"{row.parameters:,}" if row.parameters else "tied" if name == "logits" else ""
+            lines.append((f"  {name}" if title else name, row.axes, shape, held))
     lines.append((Text("in all", style="bold"), "", "", Text(f"{sum(row.parameters for row in rows):,}", style="bold")))
     return table(("Layer", "Axes", "Shape", "Parameters"), lines, numbers="Shape,Parameters")
 

@@ -49,7 +49,7 @@ def gradient_flow(model: GPT, tokens_BT: Tensor, targets_BT: Tensor) -> list[Blo
 
     hooks = [block.register_forward_hook(keep) for block in model.blocks]
     try:
-        with _learning(model), torch.enable_grad():
+        with learning(model), torch.enable_grad():
             model.loss(tokens_BT, targets_BT).backward()  # type: ignore[no-untyped-call]
             return [_flow(layer, block, streams[layer]) for layer, block in enumerate(model.blocks)]
     finally:
@@ -125,8 +125,8 @@ def _norm(tensors: list[Any]) -> float:
 
 
 @contextmanager
-def _learning(model: GPT) -> Iterator[None]:
-    """Gradients on, and off and forgotten afterwards."""
+def learning(model: GPT) -> Iterator[None]:
+    """Gradients on and empty; afterwards as they were."""
     wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     kept = {name: parameter.grad for name, parameter in model.named_parameters()}
     try:

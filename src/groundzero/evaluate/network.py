@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from groundzero.evaluate.check import Check
-from groundzero.evaluate.twin_watch import Recording, places
+from groundzero.evaluate.twin_watch import Recording, place_of, places
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.size import parameter_count
 
@@ -221,12 +221,9 @@ def _parameters_by_place(model: GPT, names: list[str]) -> dict[str, int]:
     """Learned numbers of each place; those of none are in no count."""
     counts = dict.fromkeys(names, 0)
     for parameter_name, parameter in model.named_parameters():
-        owner = parameter_name.rsplit(".", 1)[0]
-        owner = {"position": "embedding", "head": "logits"}.get(owner, owner)
-        if parameter_name.endswith((".query_norm", ".key_norm")):
-            owner = parameter_name.removesuffix("_norm") + "_ready"
-        if owner in counts:
-            counts[owner] += parameter.numel()
+        place = place_of(parameter_name)
+        if place in counts:
+            counts[place] += parameter.numel()
     return counts
 
 

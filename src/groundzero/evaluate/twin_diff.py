@@ -22,7 +22,17 @@ import torch
 from numpy.typing import NDArray
 
 from groundzero.errors import FormatError
-from groundzero.evaluate.twin_watch import Recording, as_array, axes_of, places, record_pytorch, record_twin
+from groundzero.evaluate.gradients import learning
+from groundzero.evaluate.twin_watch import (
+    Recording,
+    as_array,
+    axes_of,
+    inputs,
+    place_of,
+    places,
+    record_pytorch,
+    record_twin,
+)
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.generate.load import load_engine
 from groundzero.model import GPT
@@ -102,11 +112,13 @@ class TwinDiff:
     loss: tuple[float, float]
     """NumPy's and PyTorch's, in nats."""
     next_tokens: NextTokens
+    gradients: tuple[Difference, ...] = ()
+    """Of the loss, by parameter, in the order in which they are found: the last layer's first. Only when asked for."""
 
     @property
     def first(self) -> Difference | None:
-        """The first place beyond the tolerance."""
-        return next((layer for layer in self.layers if layer.beyond), None)
+        """The first place beyond the tolerance, on the way forwards and then backwards."""
+        return next((each for each in (*self.layers, *self.gradients) if each.beyond), None)
 
     @property
     def ok(self) -> bool:
@@ -127,6 +139,7 @@ def diff_run(
     device: str = "cpu",
     tolerance: float | None = None,
     tokens: int = 16,
+    gradients: bool = False,
 ) -> TwinDiff:
     """Compare the two worlds on a run's own weights.
 
@@ -135,6 +148,7 @@ def diff_run(
         device: where PyTorch computes; NumPy is always on the CPU.
         tolerance: largest relative difference; `TOLERANCES` of the precision when None.
         tokens: how many to write after the prompt.
+        gradients: compare every gradient of the loss, too.
 
     Raises:
         InputError, FormatError, ConfigError: see `load_engine`.
@@ -148,7 +162,17 @@ def diff_run(
     twin.astype(dtype)
     ids = _prompt_ids(prompt, engine.tokenizer, add_bos=engine.add_bos)
     tolerance = TOLERANCES[dtype] if tolerance is None else tolerance
-    return compare(twin, engine, ids, tolerance=tolerance, tokens=tokens, run=str(run), step=found.step, dtype=dtype)
+    return compare(
+        twin,
+        engine,
+        ids,
+        tolerance=tolerance,
+        tokens=tokens,
+        gradients=gradients,
+        run=str(run),
+        step=found.step,
+        dtype=dtype,
+    )
 
 
 def compare(
@@ -158,6 +182,7 @@ def compare(
     *,
     tolerance: float,
     tokens: int = 16,
+    gradients: bool = False,
     run: str = "",
     step: int = 0,
     dtype: str = "float32",
@@ -179,20 +204,26 @@ def compare(
         layers=tuple(_compare_places(places(engine.model.config), ours, theirs, tolerance)),
         loss=(float(ours["loss"]), float(theirs["loss"])),
         next_tokens=_write_on(twin, engine, kept, tokens if finite else 0, tolerance),
+        gradients=tuple(_compare_gradients(twin, engine.model, kept, tolerance)) if gradients else (),
     )
 
 
 def difference(
-    name: str, numpy: NDArray[Any], pytorch: NDArray[Any], tolerance: float, axes: Sequence[str]
+    name: str, numpy: NDArray[Any], pytorch: NDArray[Any], tolerance: float, axes: Sequence[str], floor: float = 0.0
 ) -> Difference:
-    """Measure one array against the other; `axes` name what its axes are."""
+    """Measure one array against the other.
+
+    Args:
+        axes: what its axes are.
+        floor: a vector whose largest number is below is measured as if it were this large.
+    """
     if numpy.shape != pytorch.shape:
         return Difference(name, numpy.shape, float("inf"), float("inf"), None)
     a, b = numpy.astype(np.float64), pytorch.astype(np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf, where both are infinite
         apart = np.abs(b - a)
     apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isnan(apart), np.inf, apart))
-    relative = _relative(apart, a)
+    relative = _relative(apart, a, floor)
     first = _first_beyond(relative > tolerance, a, b, axes)
     return Difference(name, a.shape, float(apart.max(initial=0.0)), float(relative.max(initial=0.0)), first)
 
@@ -220,11 +251,11 @@ def _prompt_ids(prompt: str, tokenizer: Tokenizer, *, add_bos: bool) -> list[int
     return [tokenizer.bos_id, *ids] if add_bos or not ids else ids
 
 
-def _relative(apart: NDArray[np.float64], numpy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _relative(apart: NDArray[np.float64], numpy: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     """Differences over the largest number of their vector, the last axis; 0 where nothing differs."""
     size = np.abs(np.where(np.isfinite(numpy), numpy, 0.0))
     largest = size.max(axis=-1, keepdims=True, initial=0.0) if size.ndim else size
-    scale = np.broadcast_to(np.maximum(largest, _SMALL_VECTOR * size.max(initial=0.0)), apart.shape)
+    scale = np.broadcast_to(np.maximum(largest, max(floor, _SMALL_VECTOR * float(size.max(initial=0.0)))), apart.shape)
     relative = np.zeros_like(apart)
     np.divide(apart, scale, out=relative, where=scale > 0)
     return np.where((scale == 0) & (apart > 0), np.inf, relative)
@@ -257,11 +288,39 @@ def _compare_parameters(twin: reference.GPT, model: GPT) -> list[Difference]:
             apart.append(Difference(name, (), float("inf"), float("inf"), None))
             continue
         a, b = ours[name].value, as_array(theirs[name])
-        axes = ("row", "column")[: a.ndim] if a.ndim == 2 else ("unit",)
-        found = difference(name, a, b, 0.0, axes)
+        found = difference(name, a, b, 0.0, _parameter_axes(a))
         if found.beyond:
             apart.append(found)
     return apart
+
+
+def _compare_gradients(twin: reference.GPT, model: GPT, ids: Sequence[int], tolerance: float) -> list[Difference]:
+    """Gradients of the loss by parameter, found by hand and by PyTorch.
+
+    An array is measured against its largest number, or against a thousandth of the largest of all gradients: that of a
+    key bias is zero in theory, and rounding in practice.
+    """
+    ids_BT, targets_BT = inputs(ids)
+    twin.zero_gradients()
+    twin.loss(ids_BT, targets_BT, backward=True)
+    ours = {name: parameter.gradient.copy() for name, parameter in twin.parameters().items()}
+    twin.zero_gradients()
+    with learning(model), torch.enable_grad():
+        tensors = [torch.from_numpy(array).to(model.device) for array in (ids_BT, targets_BT)]
+        model.loss(*tensors).backward()  # type: ignore[no-untyped-call]
+        theirs = {name: as_array(p.grad) for name, p in model.named_parameters() if p.grad is not None}
+    floor = _SMALL_VECTOR * max(float(np.abs(gradient).max()) for gradient in ours.values())
+    apart = []
+    order = {place: number for number, place in enumerate(places(model.config))}
+    for name, gradient in sorted(reversed(ours.items()), key=lambda each: -order[place_of(each[0])]):
+        other = theirs.get(name, np.zeros_like(gradient))
+        own_floor = max(floor, float(np.abs(gradient).max()))
+        apart.append(difference(name, gradient, other, tolerance, _parameter_axes(gradient), own_floor))
+    return apart
+
+
+def _parameter_axes(array: NDArray[Any]) -> tuple[str, ...]:
+    return ("row", "column") if array.ndim == 2 else ("unit",)
 
 
 def _write_on(twin: reference.GPT, engine: Engine, ids: Sequence[int], tokens: int, tolerance: float) -> NextTokens:

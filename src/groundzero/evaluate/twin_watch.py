@@ -49,6 +49,14 @@ def places(config: GPTConfig) -> list[str]:
     return ["embedding", *blocks, "final_norm", "logits", "loss"]
 
 
+def place_of(parameter: str) -> str:
+    """The place that a parameter decides first: `attention.query_norm`, say, decides `attention.query_ready`."""
+    if parameter.endswith((".query_norm", ".key_norm")):
+        return parameter.removesuffix("_norm") + "_ready"
+    owner = parameter.rsplit(".", 1)[0]
+    return {"position": "embedding", "head": "logits"}.get(owner, owner)
+
+
 def axes_of(place: str) -> tuple[str, ...]:
     """What the axes of a place's array are; none for the loss."""
     if place == "loss":
@@ -59,7 +67,7 @@ def axes_of(place: str) -> tuple[str, ...]:
 def record_twin(gpt: reference.GPT, ids: Sequence[int]) -> Recording:
     """Run the NumPy model over one sequence; the loss is that of each token given those before it."""
     seen: Recording = {}
-    ids_BT, targets_BT = _inputs(ids)
+    ids_BT, targets_BT = inputs(ids)
 
     def keep(name: str, output: Any) -> None:
         seen[_OWN_NAMES.get(name, name)] = output[0]
@@ -80,7 +88,7 @@ def record_twin(gpt: reference.GPT, ids: Sequence[int]) -> Recording:
 def record_pytorch(model: GPT, ids: Sequence[int]) -> Recording:
     """The same with the PyTorch model, on its device and in its precision, by the path that it always takes."""
     found: dict[str, Tensor] = {}
-    ids_BT, targets_BT = (torch.from_numpy(array).to(model.device) for array in _inputs(ids))
+    ids_BT, targets_BT = (torch.from_numpy(array).to(model.device) for array in inputs(ids))
 
     def keeper(name: str) -> Callable[..., None]:
         def keep(module: nn.Module, arguments: Any, output: Tensor) -> None:
@@ -133,7 +141,7 @@ _OWN_NAMES = {"embedding_dropout": "embedding", "embedding": "embedding.rows"}
 """The twin adds places to its tokens in no module of its own, and shows the sum when it passes dropout."""
 
 
-def _inputs(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def inputs(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """ids_BT and the tokens that came next, -1 for the last, which nothing follows."""
     ids_BT = np.array([ids], dtype=np.int64)
     return ids_BT, np.concatenate((ids_BT[:, 1:], [[-1]]), axis=1)
