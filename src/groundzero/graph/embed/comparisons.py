@@ -190,19 +190,22 @@ class _Elementwise(Comparison):
 
     def matrix(self, query_BD: Tensor, entity_ND: Tensor) -> Tensor:
         score_BN = query_BD.new_empty(len(query_BD), len(entity_ND))
-        for part in chunks(len(entity_ND), entity_ND.shape[1] * entity_ND.element_size()):
-            for row in range(len(query_BD)):
-                torch.neg(self.distance(entity_ND[part] - query_BD[row]), out=score_BN[row, part])
+        buffer = query_BD.new_empty(0)
+        for queries, entities in _tiles(query_BD, entity_ND):
+            query_C1D, entity_MD = query_BD[queries, None], entity_ND[entities]
+            if buffer.shape[:2] != (len(query_C1D), len(entity_MD)):
+                buffer = query_BD.new_empty(len(query_C1D), *entity_MD.shape)
+            torch.sub(entity_MD, query_C1D, out=buffer)
+            torch.neg(self.distance(buffer), out=score_BN[queries, entities])
         return score_BN
 
     def matrix_backward(self, query_BD: Tensor, entity_ND: Tensor, slope_BN: Tensor) -> tuple[Tensor, Tensor]:
         query_gradient_BD, entity_gradient_ND = torch.zeros_like(query_BD), torch.zeros_like(entity_ND)
-        for part in chunks(len(entity_ND), entity_ND.shape[1] * entity_ND.element_size()):
-            for row in range(len(query_BD)):
-                direction_CD = self.direction(query_BD[row] - entity_ND[part])
-                weight_C = slope_BN[row, part]
-                query_gradient_BD[row] -= weight_C @ direction_CD
-                entity_gradient_ND[part].addcmul_(direction_CD, weight_C[:, None])
+        for queries, entities in _tiles(query_BD, entity_ND):
+            direction_CMD = self.direction(query_BD[queries, None] - entity_ND[entities])
+            direction_CMD *= slope_BN[queries, entities, None]
+            query_gradient_BD[queries] -= direction_CMD.sum(1)
+            entity_gradient_ND[entities] += direction_CMD.sum(0)
         return query_gradient_BD, entity_gradient_ND
 
 
@@ -253,6 +256,14 @@ def chunks(count: int, bytes_each: int, like: Tensor | None = None) -> Iterator[
     size = max(1, budget // bytes_each)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def _tiles(query_BD: Tensor, entity_ND: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices of questions and of candidates whose differences are about a cache full."""
+    bytes_each = entity_ND.shape[1] * entity_ND.element_size()
+    for entities in chunks(len(entity_ND), bytes_each, entity_ND):
+        for queries in chunks(len(query_BD), bytes_each * (entities.stop - entities.start), entity_ND):
+            yield queries, entities
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

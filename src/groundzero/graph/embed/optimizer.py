@@ -83,14 +83,14 @@ class RowOptimizer:
         state = self.state[name]
         if isinstance(rows, slice):
             return state[rows].add_(amount)
-        new = (gather(state, rows) if state.ndim == 2 else state[rows]).add_(amount)
-        state.index_copy_(0, rows, new)
-        return new
+        state.index_add_(0, rows, amount)  # twice as fast as `index_copy_`
+        return gather(state, rows) if state.ndim == 2 else state[rows]
 
     def _average(self, name: str, rows: Tensor | slice, value_UD: Tensor, memory: float) -> Tensor:
         state = self.state[name]
         if isinstance(rows, slice):
             return state[rows].lerp_(value_UD, 1 - memory)
-        new_UD = gather(state, rows).lerp_(value_UD, 1 - memory)
-        state.index_copy_(0, rows, new_UD)
-        return new_UD
+        old_UD = gather(state, rows)
+        change_UD = torch.sub(value_UD, old_UD).mul_(1 - memory)
+        state.index_add_(0, rows, change_UD)
+        return old_UD.add_(change_UD)

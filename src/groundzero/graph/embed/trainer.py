@@ -114,7 +114,7 @@ class EmbeddingTrainer:
         observer = observer or EmbedObserver()
         observer.begins(self.progress.epoch, self.config.epochs, self.batches.steps_per_epoch)
         while not self.finished:
-            if not self._epoch(observer, should_stop):
+            if not self.run_epoch(observer, should_stop):
                 break
             if self._is_evaluation_due():
                 self._evaluate(observer)
@@ -149,9 +149,11 @@ class EmbeddingTrainer:
             rows = rows[chosen.numpy()]
         return evaluate_ranking(self.config, self.entities_ED, self.relations_RW, rows, self.splits.known)
 
-    def _epoch(self, observer: EmbedObserver, should_stop: Callable[[], bool]) -> bool:
+    def run_epoch(
+        self, observer: EmbedObserver | None = None, should_stop: Callable[[], bool] = lambda: False
+    ) -> bool:
         """The rest of the epoch at hand; False where it was cut short."""
-        progress = self.progress
+        observer, progress = observer or EmbedObserver(), self.progress
         while progress.step < self.batches.steps_per_epoch:
             if should_stop():
                 return False
