@@ -19,7 +19,7 @@ from groundzero.errors import InputError
 from groundzero.graph.derived import entity_label, relation_label
 from groundzero.graph.folding import is_storable
 from groundzero.graph.formats.names import Owner, read_names
-from groundzero.graph.formats.options import RDF, ImportOptions
+from groundzero.graph.formats.options import ImportOptions
 from groundzero.graph.formats.reader import detect, read_rows
 from groundzero.graph.formats.reading import Input, file_digest, open_input
 from groundzero.graph.formats.report import ReadReport
@@ -354,6 +354,7 @@ def _nothing(path: Path, report: ImportReport) -> InputError:
     why = "it holds no facts"
     if report.read.examples:
         first = report.read.examples[0]
-        why = f"{sum(report.read.skipped.values()):,} rows were skipped, the first at line {first.line}: {first.reason}"
-    remedy = "Say what it is with --format" + ("." if report.format in RDF else ", or name its columns with --columns.")
+        why = f"rows skipped: {sum(report.read.skipped.values()):,}, the first at line {first.line}: {first.reason}"
+    is_table = report.format in ("tsv", "csv")
+    remedy = "Say what it is with --format" + (", or name its columns with --columns." if is_table else ".")
     return InputError(f"Nothing in {path} could be read as {report.format}: {why}.", remedy=remedy)

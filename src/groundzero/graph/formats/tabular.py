@@ -6,7 +6,7 @@ name them in any order and add the columns of `COLUMNS`. Tables that `write_tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 from groundzero.errors import InputError
@@ -58,11 +58,11 @@ def read_table(
         return
     header = tuple(columns) or _header(first)
     if not columns and header:
-        ours = header == COLUMNS
-        yield from _wide_rows(records, report, header, literals=literals, escaped=ours and not quoted)
+        clean = str.strip if header != COLUMNS else str if quoted else _unescape
+        yield from _wide_rows(records, report, header, clean, literals=literals)
         return
     if header and header[:3] != COLUMNS[:3]:
-        yield from _wide_rows(_chain(first, records), report, header, literals=literals, escaped=False)
+        yield from _wide_rows(_chain(first, records), report, header, str.strip, literals=literals)
         return
     yield from _plain_rows(_chain(first, records), report, literals)
 
@@ -113,7 +113,12 @@ def _plain_rows(records: Iterable[Sequence[str]], report: ReadReport, literals: 
 
 
 def _wide_rows(
-    records: Iterable[Sequence[str]], report: ReadReport, header: tuple[str, ...], *, literals: bool, escaped: bool
+    records: Iterable[Sequence[str]],
+    report: ReadReport,
+    header: tuple[str, ...],
+    clean: Callable[[str], str],
+    *,
+    literals: bool,
 ) -> Iterator[Row]:
     missing = [name for name in ("subject", "relation", "object") if name not in header]
     if missing:
@@ -127,7 +132,7 @@ def _wide_rows(
         if len(cells) < len(header):
             report.skip(f"fewer than {len(header)} columns", "\t".join(cells))
             continue
-        row = dict(zip(header, map(_unescape, cells) if escaped else map(str.strip, cells), strict=False))
+        row = dict(zip(header, map(clean, cells), strict=False))
         if "\0" in row["subject"] or "\0" in row["relation"]:
             report.skip("a NUL character", "\t".join(cells).replace("\0", "␀"))
             continue
