@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from groundzero.errors import UsageError
+from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
 from groundzero.generate.ids import IdsOnly
 from groundzero.model import GPT, GPTConfig
@@ -24,6 +24,7 @@ from groundzero.model.presets import preset
 from groundzero.run import RunDirectory, fresh_run_path
 from groundzero.settings import merge
 from groundzero.tokenizer import Tokenizer
+from groundzero.tokenizer.chat import Role, Turn, template
 from groundzero.train import Observer, RunConfig, TrainResult, resolve, train_run
 
 
@@ -81,6 +82,28 @@ class Run:
         """
         settings = SamplingConfig.from_options({**self.engine.defaults.model_dump(), **sampling})
         return self.engine.run([Request(prompt, settings)])[0].text
+
+    def chat(self, *turns: str, **sampling: Any) -> str:
+        """The answer of a run that was tuned on conversations.
+
+        Args:
+            turns: what was said so far, the user first, the two sides in turn; the last is the user's.
+            sampling: fields of `SamplingConfig`.
+
+        Raises:
+            UsageError: an option that does not exist, or the last word is not the user's.
+            InputError: the run was not tuned on conversations.
+        """
+        tuning = self.directory.manifest().get("tuning", {})
+        if tuning.get("kind") != "instruct":
+            raise InputError(f"{self.path} was not tuned to answer.", remedy="Tune it with `gz finetune instruct`.")
+        if len(turns) % 2 == 0:
+            raise UsageError("The last turn must be the user's.", remedy="Give an odd number of turns.")
+        roles: tuple[Role, Role] = ("user", "assistant")
+        said = [Turn(roles[i % 2], text) for i, text in enumerate(turns)]
+        ids = template(tuning["template"]).ids(self.tokenizer, said, answer=True)
+        settings = SamplingConfig.from_options({**self.engine.defaults.model_dump(), **sampling})
+        return self.engine.run([Request(ids, settings)])[0].text
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

@@ -53,6 +53,13 @@ COMMANDS = {
         "Train a model on text, or resume.",
         "gz train --text book.txt --preset tiny --out runs/book",
     ),
+    "finetune": Command(
+        "Build & train",
+        "groundzero.cli.finetune",
+        "app",
+        "Teach a trained model something further.",
+        "gz finetune instruct --run runs/book --data chats.jsonl --out runs/chat",
+    ),
     "config": Command(
         "Build & train",
         "groundzero.cli.config",

@@ -20,7 +20,7 @@ from groundzero.data.config import DataConfig
 
 if TYPE_CHECKING:
     from groundzero.data.dataset import TokenDataset, TokenStream
-    from groundzero.data.loader import Batch, BatchLoader
+    from groundzero.data.loader import Batch, BatchLoader, Loader
     from groundzero.data.preparation import prepare, prepare_cached
     from groundzero.data.sources import read_texts
     from groundzero.data.windows import WindowLoader, Windows
@@ -29,6 +29,7 @@ __all__ = [
     "Batch",
     "BatchLoader",
     "DataConfig",
+    "Loader",
     "TokenDataset",
     "TokenStream",
     "WindowLoader",
@@ -41,6 +42,7 @@ __all__ = [
 _HOME = {
     "Batch": "groundzero.data.loader",
     "BatchLoader": "groundzero.data.loader",
+    "Loader": "groundzero.data.loader",
     "TokenDataset": "groundzero.data.dataset",
     "TokenStream": "groundzero.data.dataset",
     "WindowLoader": "groundzero.data.windows",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -57,6 +58,39 @@ class Batch:
             positions_BT=change(self.positions_BT),
             has_borders=self.has_borders,
         )
+
+
+class Loader(Protocol):
+    """What a trainer asks of whatever feeds it."""
+
+    batch_size: int
+    context: int
+
+    def steps_for(self, epochs: float) -> int:
+        """Steps that cover this many epochs, at least 1."""
+        ...
+
+    def epoch_at(self, step: int) -> float:
+        """How many epochs are behind when `step` begins."""
+        ...
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0: the same whenever it is asked for."""
+        ...
+
+    def prefetch(
+        self, start_step: int, stop_step: int | None = None, *, depth: int = 4, pin: bool = False
+    ) -> AbstractContextManager[Iterator[tuple[int, Batch]]]:
+        """Batches from `start_step` on, made ahead."""
+        ...
+
+    def validation_batches(self, *, max_tokens: int | None = None, batch_size: int | None = None) -> Iterator[Batch]:
+        """What is to be validated on, in order."""
+        ...
+
+    def validation_bytes(self, *, max_tokens: int | None = None) -> int | None:
+        """UTF-8 bytes of the targets of `validation_batches`; None where that is not known."""
+        ...
 
 
 class BatchLoader(WindowLoader):

@@ -230,6 +230,7 @@ class RunDirectory:
             return [error.message]
         problems = self._verify_recorded(manifest, "tokenizer", self.tokenizer_path)
         problems += self._verify_recorded(manifest, "data", self.path / "data" / "manifest.json")
+        problems += self._verify_recorded(manifest, "conversations", self.path / "data" / "conversations.jsonl")
         for published in self.checkpoints.steps():
             problems.extend(f"step-{published}: {problem}" for problem in self.checkpoints.verify(published))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from groundzero.data import BatchLoader
+from groundzero.data import Loader
 from groundzero.model.gpt import GPT
 from groundzero.model.loss import score_targets
 from groundzero.train.result import Evaluation
@@ -15,7 +15,7 @@ EVALUATION_TOKENS = 4096
 
 @torch.no_grad()
 def evaluate(
-    model: GPT, loader: BatchLoader, *, max_tokens: int = 0, batch_size: int = 0, isolate_documents: bool = False
+    model: GPT, loader: Loader, *, max_tokens: int = 0, batch_size: int = 0, isolate_documents: bool = False
 ) -> Evaluation:
     """Predict every token of the validation split (or of its first `max_tokens`) once, dropout off.
 

@@ -55,7 +55,9 @@ def train_run(
     observer = observer or Observer()
     if resume:
         run = RunDirectory.open(out)
-        config = _stored_config(run, config)
+        if run.manifest().get("tuning", {}).get("kind") == "instruct":
+            raise UsageError(f"{out} was tuned on conversations.", remedy="Resume it with `gz finetune instruct`.")
+        config = stored_config(run, config)
     else:
         run = RunDirectory.create(out, overwrite=overwrite)
     run.sweep()
@@ -71,14 +73,14 @@ def train_run(
     config = config.replace(model={**_given(config.model), "vocab_size": tokenizer.vocab_size})
 
     trainer = _make_trainer(run, config, tokenizer, dataset, device, precision, observer)
-    steps = config.train.steps or _steps_for(config, trainer, observer)
+    steps = config.train.steps or steps_for(config, trainer, observer)
     compiling = config.train.compile == "on"
     if not resume:
-        compiling = _choose_compiling(config, trainer, device, steps, observer)
+        compiling = choose_compiling(config, trainer, device, steps, observer)
     resolved = {"steps": steps, "compile": "on" if compiling else "off"}
     config = config.replace(train={**config.train.model_dump(), **resolved})
     if resume:
-        _restore(trainer, run, steps, observer)
+        restore(trainer, run, steps, observer)
         if run.manifest()["config"]["train"]["steps"] != steps:
             run.write_manifest(config=json.loads(config.model_dump_json()))
     else:
@@ -88,7 +90,7 @@ def train_run(
     outcome = trainer.fit(steps)
     with storage_errors(f"write {run.path / 'loss.png'}"):
         plot_loss(run.metrics, run.path / "loss.png")
-    return _result(run, trainer.model, outcome)
+    return result_of(run, trainer.model, outcome)
 
 
 def _make_trainer(
@@ -124,7 +126,8 @@ def _given(config: Any) -> dict[str, Any]:
     return dumped
 
 
-def _stored_config(run: RunDirectory, wanted: RunConfig) -> RunConfig:
+def stored_config(run: RunDirectory, wanted: RunConfig) -> RunConfig:
+    """The settings a run was started with; of `wanted` only a larger `train.steps` and a named device are taken."""
     stored = RunConfig.parse(run.manifest()["config"])
     steps = wanted.train.steps
     if steps and steps < stored.train.steps:
@@ -139,7 +142,7 @@ def _stored_config(run: RunDirectory, wanted: RunConfig) -> RunConfig:
     return stored
 
 
-def _restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer) -> None:
+def restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer) -> None:
     """Go back to the newest sound checkpoint; to the first step where the training ended before saving one."""
     if not run.checkpoints.steps():
         run.metrics.retain(lambda record: False)
@@ -153,7 +156,7 @@ def _restore(trainer: Trainer, run: RunDirectory, steps: int, observer: Observer
     observer.message(f"resuming at step {trainer.progress.step} of {steps}")
 
 
-def _steps_for(config: RunConfig, trainer: Trainer, observer: Observer) -> int:
+def steps_for(config: RunConfig, trainer: Trainer, observer: Observer) -> int:
     """Steps from epochs, or from a time budget; one epoch when neither is given."""
     train = config.train
     if train.epochs or not train.minutes:
@@ -164,7 +167,7 @@ def _steps_for(config: RunConfig, trainer: Trainer, observer: Observer) -> int:
     return steps
 
 
-def _choose_compiling(config: RunConfig, trainer: Trainer, device: Device, steps: int, observer: Observer) -> bool:
+def choose_compiling(config: RunConfig, trainer: Trainer, device: Device, steps: int, observer: Observer) -> bool:
     """Whether to compile; stored with the run, because compiled and plain kernels differ in the last bits."""
     on_auto = config.train.compile == "auto" and device.kind != "cpu"
     seconds = steps * trainer.seconds_per_step(1) if on_auto else 0.0
@@ -183,7 +186,7 @@ def _sampler(model: GPT, tokenizer: Tokenizer, *, add_bos: bool) -> Sampler:
     return sample
 
 
-def _result(run: RunDirectory, model: GPT, outcome: Outcome) -> TrainResult:
+def result_of(run: RunDirectory, model: GPT, outcome: Outcome) -> TrainResult:
     evaluation = outcome.evaluation
     return TrainResult(
         run=str(run.path),

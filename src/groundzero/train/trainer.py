@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from groundzero.data import Batch, BatchLoader
+from groundzero.data import Batch, Loader
 from groundzero.errors import GroundzeroError
 from groundzero.hardware import peak_memory_bytes
 from groundzero.model.gpt import GPT
@@ -74,7 +74,7 @@ class Trainer:
     def __init__(
         self,
         model: GPT,
-        loader: BatchLoader,
+        loader: Loader,
         config: TrainConfig,
         *,
         run: RunDirectory | None = None,
