@@ -27,7 +27,7 @@ TEXT = st.one_of(
 )
 
 
-@pytest.mark.parametrize("examples", [60, pytest.param(4000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [60, pytest.param(1500, marks=pytest.mark.slow)])
 def test_search_finds_what_shares_a_word_and_nothing_else(new_location: Callable[[], str], examples: int) -> None:
     """Against an oracle: the entities that have a token of the question in a name."""
     store = open_store(new_location(), create=True)

@@ -36,14 +36,15 @@ REBUILD = 20_000
 
 
 class Graph:
-    """Facts to ask: `with Graph.open("facts.db") as graph: ...`. Threads may share one.
+    """Facts to ask: `with Graph.open("facts.db") as graph: ...`. Threads may share one, and the state it shows.
 
     `store` has all that is not here: literals, sources, names, history, writing.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # one thread at a time builds indexes or brings them up to date
+        self._changing = threading.Lock()  # held for the moment in which what was read is put into them
         self._transaction: Transaction = store.transaction()
         self._adjacency: Adjacency | None = None
         self._mentions: MentionIndex | None = None
@@ -109,13 +110,17 @@ class Graph:
         """Statements about `entity` to other entities, as arrays; with `inverse`, those whose object it is."""
         if not self.store.capabilities.readable_whole:
             return remote_neighbours(self.store, entity, relation, inverse=inverse)
-        return self.adjacency.neighbours(entity, relation, inverse=inverse)
+        adjacency = self.adjacency
+        with self._changing:
+            return adjacency.neighbours(entity, relation, inverse=inverse)
 
     def mentions(self, text: str, *, overlapping: bool = False) -> list[Mention]:
         """Entities that `text` names, by label or alias: leftmost and longest, or every one."""
         if not self.store.capabilities.readable_whole:
             return remote_mentions(self.store, text, overlapping=overlapping)
-        return self.mention_index.find(text, overlapping=overlapping)
+        index = self.mention_index
+        with self._changing:
+            return index.find(text, overlapping=overlapping)
 
     def entity(self, entity: EntityId) -> Entity:
         """The entity with the names it has now. Raises InputError where there is none with this id."""
@@ -178,24 +183,25 @@ class Graph:
         return self._transaction if self.store.capabilities.as_of else None
 
     def _catch_up(self, now: Reader, since: Transaction) -> None:
-        if self._adjacency is not None:
-            changes = list(islice(now.changes(since), REBUILD + 1))
-            if len(changes) > REBUILD:
-                self._adjacency = Adjacency(now.triples())
-            else:
-                for statement in changes:
-                    self._adjacency.apply(statement)
+        changes = list(islice(now.changes(since), REBUILD + 1)) if self._adjacency is not None else []
+        if len(changes) > REBUILD:
+            self._adjacency, changes = Adjacency(now.triples()), []
         renamed = set(islice((entity for entity, _ in now.renamed(since)), REBUILD + 1))
         renamed.update(islice(now.newcomers(since), REBUILD + 1))
-        if len(renamed) > REBUILD:
+        if self._mentions is not None and len(renamed) > REBUILD:
+            self._mentions = MentionIndex(_names(now.entities()))
             self._entities.clear()
-            self._mentions = None if self._mentions is None else MentionIndex(_names(now.entities()))
-        else:
-            for entity in renamed:
-                self._entities.pop(entity, None)
+            renamed = set()
+        entities = [now.entity(entity) for entity in renamed]
+        with self._changing:
+            for statement in changes:
+                assert self._adjacency is not None
+                self._adjacency.apply(statement)
+            for entity in entities:
+                self._entities.pop(entity.id, None)
                 if self._mentions is not None:
-                    self._mentions.rename(entity, [name for _, name in _names([now.entity(entity)])])
-        self._relations = None
+                    self._mentions.rename(entity.id, [name for _, name in _names([entity])])
+            self._relations = None
 
 
 def _names(entities: Iterable[Entity]) -> Iterator[tuple[EntityId, str]]:

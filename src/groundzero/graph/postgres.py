@@ -102,9 +102,15 @@ class PostgresWriter(SQLWriter):
         except psycopg.Error as error:
             raise _explain(error, self._address) from error
 
-    def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
-        for id_, text in names:
-            self._run("UPDATE entity_name SET words = ? WHERE id = ?", (index_terms(text), id_))
+    def _insert_names(self, names: Sequence[tuple[int, int, str, int, str]]) -> None:
+        values = [
+            (*name, self._transaction, index_terms(name[2]) if name[3] < rows.SEARCHED else None) for name in names
+        ]
+        columns = "id, owner, text, kind, language, added, words"
+        if len(values) > 1:
+            self._insert("entity_name", columns, values)
+        for value in values if len(values) == 1 else ():  # COPY takes two round trips more
+            self._run(f"INSERT INTO entity_name ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", value)
 
     def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
         fixed = (source, 1.0, "", "", 0, self._transaction)

@@ -26,6 +26,9 @@ BULK = 1_000_000
 MAX_TEXT = 16 * 2**20
 """Characters of one text. Longer ones are documents, not facts."""
 _CACHED_KEYS = 1_000_000
+_ASKED = 500
+"""Keys looked up in one query."""
+_NAME_COLUMNS = "id, owner, text, kind, language, added"
 _TABLES = ("entity", "relation", "source", "statement", "entity_name", "relation_name")
 
 
@@ -53,8 +56,8 @@ class SQLWriter(ABC):
         """Many rows of one table."""
 
     @abstractmethod
-    def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
-        """Make the texts of these rows of `entity_name` findable by their words."""
+    def _insert_names(self, names: Sequence[tuple[int, int, str, int, str]]) -> None:
+        """Rows (id, owner, text, kind, language) of `entity_name`; labels and aliases also findable by their words."""
 
     @abstractmethod
     def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
@@ -79,9 +82,14 @@ class SQLWriter(ABC):
     def add_entities(self, keys: Sequence[str], *, labels: Sequence[str] | None = None) -> list[EntityId]:
         if labels is not None and len(labels) != len(keys):
             raise InputError(f"{len(keys)} keys with {len(labels)} labels.", remedy="Give one label for each key.")
-        if labels is None:
-            return [self._id_of("entity", key)[0] for key in keys]
-        return [self.add_entity(key, label=label) for key, label in zip(keys, labels, strict=True)]
+        known = self._known["entity"]
+        if len(known) > _CACHED_KEYS:
+            known.clear()
+        new = self._new_entities([key for key in dict.fromkeys(keys) if key not in known])
+        known.update(new)
+        if labels is not None:
+            self._label_entities(keys, labels, new)
+        return [known[key] for key in keys]
 
     def add_relation(self, key: str, *, label: str = "") -> RelationId:
         relation, is_new = self._id_of("relation", key)
@@ -157,7 +165,7 @@ class SQLWriter(ABC):
         added = 0
         for ends_N3 in _blocks(triples):
             self._check_ends(ends_N3)
-            new_N3 = ends_N3[np.sort(np.unique(ends_N3, axis=0, return_index=True)[1])]
+            new_N3 = ends_N3[_first_of_each(ends_N3)]
             new_N3 = new_N3[~self._living_among(new_N3, source)]
             if len(new_N3):
                 self._wrote = True
@@ -204,25 +212,55 @@ class SQLWriter(ABC):
         known[key] = id_
         return id_, True
 
+    def _new_entities(self, keys: Sequence[str]) -> dict[str, int]:
+        """Make those of these keys that are not there yet; the others go to what is known."""
+        if not all(keys):
+            raise InputError("An entity without a key.", remedy="Give every one a key that is not empty.")
+        for key in keys:
+            self._check_text(key)
+        if self._last["entity"]:
+            for start in range(0, len(keys), _ASKED):
+                asked = keys[start : start + _ASKED]
+                found = self._all(f"SELECT key, id FROM entity WHERE key IN ({_marks(len(asked))})", asked)
+                self._known["entity"].update(found)
+        new = {}
+        for key in keys:
+            if key not in self._known["entity"]:
+                new[key] = self._next("entity")
+        self._insert("entity", "id, key, added", ((id_, key, self._transaction) for key, id_ in new.items()))
+        return new
+
+    def _label_entities(self, keys: Sequence[str], labels: Sequence[str], new: dict[str, int]) -> None:
+        """Those just made all at once, the others one by one, since they may have the label already."""
+        names, others = [], []
+        for key, label in zip(keys, labels, strict=True):
+            if label and key in new:
+                owner = new.pop(key)
+                self._check_name(label, "label", f"entity {owner}")
+                names.append((self._next("entity_name"), owner, label, 0, ""))
+            elif label:
+                others.append((self._known["entity"][key], label))
+        self._insert_names(names)
+        for owner, label in others:
+            self._name("entity", owner, label, "label", "")
+
     def _name(
         self, owner_kind: str, owner: int, text: str, kind: str, language: str, *, certainly_new: bool = False
     ) -> None:
-        self._check_text(text)
-        self._check_text(language)
-        if not text.strip():
-            raise InputError(f"An empty {kind} for {owner_kind} {owner}.", remedy="Give a name with letters in it.")
         code, table = _kind_code(kind), f"{owner_kind}_name"
+        self._check_name(text, kind, f"{owner_kind} {owner}")
+        self._check_text(language)
         if not certainly_new:
             sql = (
                 f"SELECT id FROM {table} WHERE owner = ? AND kind = ? AND text = ? AND language = ? AND retired IS NULL"
             )
             if self._all(sql, (owner, code, text, language)):
                 return
-        id_ = self._next(table)
-        values = (id_, owner, text, code, language, self._transaction)
-        self._run(f"INSERT INTO {table} (id, owner, text, kind, language, added) VALUES ({_marks(6)})", values)
-        if table == "entity_name" and code < rows.SEARCHED:
-            self._index_names([(id_, text)])
+        row = (self._next(table), owner, text, code, language)
+        if table == "entity_name":
+            self._insert_names([row])
+        else:
+            self._insert(table, _NAME_COLUMNS, [(*row, self._transaction)])
 
     def _retire_name(self, table: str, owner: int, text: str, kind: str) -> bool:
         if not is_storable(text):
@@ -267,6 +305,11 @@ class SQLWriter(ABC):
         if not 0 < id_ <= self._last[table]:
             raise InputError(f"No {table} {id_} in {self.location}.", remedy=f"Add the {table} first.")
 
+    def _check_name(self, text: str, kind: str, owner: str) -> None:
+        self._check_text(text)
+        if not text.strip():
+            raise InputError(f"An empty {kind} for {owner}.", remedy="Give a name with letters in it.")
+
     def _check_text(self, text: str) -> None:
         if len(text) > MAX_TEXT:
             raise InputError(f"A text of {len(text):,} characters.", remedy=f"Keep each below {MAX_TEXT:,}.")
@@ -291,6 +334,14 @@ def _kind_code(kind: str) -> int:
     if kind not in codes:
         raise InputError(f"Unknown kind of name {kind!r}.", remedy=f"Give one of {', '.join(rows.KINDS)}.")
     return codes[kind]
+
+
+def _first_of_each(ends_N3: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are the first of their kind."""
+    order_N = np.lexsort(ends_N3.T)  # stable: among equals the first comes first
+    first_N = np.ones(len(ends_N3), dtype=np.bool_)
+    first_N[order_N[1:]] = (ends_N3[order_N[1:]] != ends_N3[order_N[:-1]]).any(axis=1)
+    return first_N
 
 
 def _blocks(triples: Iterable[tuple[int, int, int]]) -> Iterator[NDArray[np.int64]]:

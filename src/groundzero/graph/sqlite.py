@@ -94,8 +94,11 @@ class SQLiteWriter(SQLWriter):
         except file.ERRORS as error:
             raise file.explain(error, self._path) from error
 
-    def _index_names(self, names: Sequence[tuple[int, str]]) -> None:
-        self._insert("name_words", "rowid, words", [(id_, " ".join(index_terms(text))) for id_, text in names])
+    def _insert_names(self, names: Sequence[tuple[int, int, str, int, str]]) -> None:
+        columns = "id, owner, text, kind, language, added"
+        self._insert("entity_name", columns, [(*name, self._transaction) for name in names])
+        searched = ((id_, " ".join(index_terms(text))) for id_, _, text, kind, _ in names if kind < rows.SEARCHED)
+        self._insert("name_words", "rowid, words", searched)
 
     def _bulk_rows(self, start: int, ends_N3: NDArray[np.int64], source: SourceId | None) -> None:
         rebuild = len(ends_N3) > start  # more than there are: sorting them anew is quicker than placing each
@@ -143,7 +146,7 @@ class SQLiteStore(SQLiteReader):
     """
 
     def __init__(self, path: Path, *, create: bool = False, read_only: bool = False, timeout: float = 10.0) -> None:
-        if create and not read_only and file.is_empty(path):
+        if create and not read_only and file.is_blank(path):
             file.create(path)
         file.require(path)
         self._path = path

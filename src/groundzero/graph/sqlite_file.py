@@ -12,7 +12,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from groundzero.errors import FormatError, InputError, StorageError
+from groundzero.errors import FormatError, GroundzeroError, InputError, StorageError
 
 APPLICATION_ID = 0x475A4B47
 """GZKG, in the file's header."""
@@ -118,7 +118,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         StorageError, FormatError: the file cannot be opened, or is no database.
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+    log = path.with_name(path.name + "-wal")
+    if mode == "ro" and not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
         uri += "&immutable=1"  # on a read-only disk nobody can be writing, and the shared memory cannot be made
     try:
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
@@ -175,6 +176,21 @@ def is_empty(path: Path) -> bool:
     """Whether there is nothing at `path` that a graph could be lost from."""
     wal = path.with_name(path.name + "-wal")
     return (not path.exists() or path.stat().st_size == 0) and (not wal.exists() or wal.stat().st_size == 0)
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a graph can be made at `path`: nothing is there, or a database in which nothing was ever made.
+
+    The latter is what a creation leaves that was killed, or found the disk full.
+    """
+    if is_empty(path):
+        return True
+    try:
+        with closing(connect(path, "ro")) as connection:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            return bool(application == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").fetchall())
+    except (*ERRORS, GroundzeroError):
+        return False  # opening it will say what is wrong
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> int:
