@@ -6,9 +6,9 @@ import re
 
 from groundzero.graph.nouns import Literal
 
-_MONTHS = {name: i + 1 for i, name in enumerate(
-    "january february march april may june july august september october november december".split()
-)}  # fmt: skip
+_NAMES = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+          "December")  # fmt: skip
+_MONTHS = {name.lower(): i + 1 for i, name in enumerate(_NAMES)}
 _MONTH = "|".join(_MONTHS)
 DATE = rf"(?:\d{{1,2}}\s+(?:{_MONTH}),?\s+\d{{3,4}}|(?:{_MONTH})\s+\d{{1,2}},?\s+\d{{3,4}}|\d{{4}}-\d{{2}}-\d{{2}})"
 _DAY_FIRST = re.compile(rf"(\d{{1,2}})\s+({_MONTH}),?\s+(\d{{3,4}})", re.IGNORECASE)
@@ -32,9 +32,12 @@ def read_date(text: str) -> Literal | None:
 
 
 def read_number(text: str) -> Literal | None:
-    """A text that is a number, with little beside it (a unit, a bracket); a year where it looks like one."""
+    """A text that is a number and no more, but for a remark in brackets; a year where it looks like one.
+
+    With a unit it is none: the unit would be lost.
+    """
     match = _NUMBER.match(text)
-    if match is None or len(text) - len(match[0]) > 12 or re.search(r"\d", text[match.end() :]):
+    if match is None or not re.fullmatch(r"\s*(?:\([^()\d]*\)?)?", text[match.end() :]):
         return None
     value = match[0].replace(",", "").replace("−", "-")
     if value == text and _YEAR.fullmatch(value):

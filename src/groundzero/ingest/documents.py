@@ -7,6 +7,9 @@ import hashlib
 from dataclasses import dataclass, field
 
 
+_SHORT = 80
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A stretch of the text that its author linked to a page."""
@@ -73,6 +76,17 @@ class Document:
     places: Places = field(default_factory=Places)
     revision: str = ""
     licence: str = ""
+    source_text: str = ""
+    """The source as it was, where it is not the text: wikitext, say."""
+
+    def passage(self, start: int, end: int) -> str:
+        """Characters of the source; of a few words, the line around them."""
+        source = self.source_text or self.text
+        if end - start < _SHORT:
+            start = max(source.rfind("\n", 0, start) + 1, start - _SHORT)
+            line_end = source.find("\n", end)
+            end = min(line_end if line_end >= 0 else len(source), end + _SHORT)
+        return source[start:end]
 
 
 def digest_of(text: str) -> str:

@@ -57,22 +57,17 @@ def dump_pages(
         InputError: no such file, or its compression is damaged; pages before the damage were given.
     """
     report = report if report is not None else DumpReport()
-    for number, xml in enumerate(_pieces(path, report, progress)):
-        if number < skip or xml is None:
+    for number, piece in enumerate(_pieces(path, report, progress)):
+        if number < skip or piece is None:
             continue
         try:
-            page = _parse(xml, number)
+            page = _parse(piece, number)
         except _HostileError:
             report.hostile += 1
-        except xml_error():
+        except xml.parsers.expat.ExpatError:
             report.damaged += 1
         else:
             yield page
-
-
-def xml_error() -> type[Exception]:
-    """What expat raises."""
-    return xml.parsers.expat.ExpatError
 
 
 def is_dump(path: Path) -> bool:
@@ -134,12 +129,12 @@ class _HostileError(Exception):
 
 
 def _parse(xml_bytes: bytes, number: int) -> DumpPage:
-    """One page's XML. The texts wanted are those at known depths; a page may hold several revisions, the last counts."""
+    """One page's XML. The texts wanted are those at known depths; of several revisions the last counts."""
     texts: dict[tuple[str, ...], list[str]] = {}
     stack: list[str] = []
     parser = xml.parsers.expat.ParserCreate("utf-8")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any) -> Any:
         raise _HostileError
 
     def start(name: str, _: dict[str, str]) -> None:

@@ -44,12 +44,15 @@ def page_evidence(found_sentences: Sequence[Sentence], gazetteer: Gazetteer, sub
                 in_mention[i] = True
         depth = _depths(sentence.words)
         for order, mention in enumerate(mentions):
-            features = tuple(_around(sentence, mention, number, in_mention, depth))
+            features = (
+                *_around(sentence, mention, number, in_mention, depth),
+                f"order={min(order, 6)}/{min(number, 1)}",
+            )
             form = " ".join(sentence.words[mention.start : mention.end])
             evidence += [
                 Evidence(
                     meaning, kind, form, number, sentence.starts[mention.start], sentence.ends[mention.end - 1],
-                    sentence.start, sentence.end, (*features, f"kind={kind}", f"order={min(order, 6)}/{min(number, 1)}"),
+                    sentence.start, sentence.end, (*features, f"kind={kind}"),
                 )
                 for meaning, kind in mention.meanings
                 if meaning != subject

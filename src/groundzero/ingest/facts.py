@@ -1,4 +1,4 @@
-"""What the graph already knows, in the form that learning from it needs: facts as rows, and what kind of thing each is."""
+"""What the graph already knows, as learning from it needs it: facts as rows, and what kind of thing each entity is."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Facts:
             self._of_object[target].add(relation)
             of_type[self.type(target), relation] += 1
             self._subject_types.add((relation, self.type(subject)))
+        self._subject_type_names = {name for _, name in self._subject_types if name}
         self._of_type: dict[str, set[RelationId]] = defaultdict(set)
         for (name, relation), count in of_type.items():
             if count >= _SAME_KIND and name:
@@ -51,11 +52,14 @@ class Facts:
         """What kind of thing it is; empty where nothing tells."""
         return self._types.get(entity) or self._roles.get(entity, "")
 
-    def possible(self, subject: EntityId, target: EntityId) -> list[RelationId]:
-        """Relations that the target, or things of its type, are objects of, from subjects of that type."""
+    def possible(self, kind: str, target: EntityId) -> list[RelationId]:
+        """Relations that the target, or things of its type, are objects of, from subjects of this kind."""
         relations = self._of_object.get(target, set()) | self._of_type.get(self.type(target), set())
-        kind = self.type(subject)
         return sorted(relation for relation in relations if self.allows(relation, kind))
+
+    def known_type(self, name: str) -> bool:
+        """Whether some subject is of this type."""
+        return name in self._subject_type_names
 
     def allows(self, relation: RelationId, kind: str) -> bool:
         """Whether the relation is known of subjects of this kind; of an unknown kind all are."""

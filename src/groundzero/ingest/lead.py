@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from groundzero.graph.nouns import Literal
 from groundzero.ingest.dates import DATE, read_date
 from groundzero.ingest.documents import Document, Link
 from groundzero.ingest.words import Sentence, sentences
-from groundzero.graph.nouns import Literal
 
 _COPULA = re.compile(r"\b(?:is|was|are|were)\s+(?:(?:a|an|the|one of the|any of the|both an?)\s+)?")
 _KIND_END = re.compile(
@@ -88,8 +88,9 @@ def _without_brackets(text: str) -> str:
 
 
 def _kinds(document: Document, plain: str, begin: int, offset: int) -> tuple[Kind, ...]:
-    """The noun phrases of `was an American actor, singer and poet`: the last words of each, before what describes it."""
-    kinds, at = [], begin
+    """Of `was an American actor, singer and poet` the three trades: the last words of each noun phrase."""
+    kinds: list[Kind] = []
+    at = begin
     while at < len(plain) and len(kinds) < 8:
         end_match = _KIND_END.search(plain, at)
         end = end_match.start() if end_match else len(plain)

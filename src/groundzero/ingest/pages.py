@@ -42,6 +42,12 @@ class Page:
 
     subject: EntityId
     text: str
+    kind: str = ""
+    """What kind of thing the subject is, where the graph does not know it."""
+
+    def kind_in(self, facts: Facts) -> str:
+        """The subject's type in the graph; what is given where it has none."""
+        return facts.type(self.subject) or self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +91,19 @@ class PageModel:
     ) -> None:
         self.facts, self.gazetteer, self.topics = facts, gazetteer, topics
         self.memory, self.weights, self.bias, self.judge = memory, weights, bias, judge
+        self.pages = 0
+        """How many pages it was trained on."""
         self.own: Callable[[int], list[Found]] = lambda number: []
         """What a training page holds, judged by a model that had not seen it."""
 
     def find(self, page: Page) -> list[Found]:
         """The candidates of a page, the likeliest first."""
         found_sentences = sentences(page.text)
-        topic_scores = self.topics.score(found_sentences, self.facts.type(page.subject))
+        topic_scores = self.topics.score(found_sentences, page.kind_in(self.facts))
         rows = _rows(0, page, found_sentences, self.gazetteer, self.facts, self.topics, topic_scores)
+        kind = page.kind_in(self.facts)
         for row in rows:
-            row.features = _features(row, page.subject, self.facts, _recall(self.memory, row, page.subject, self.facts))
+            row.features = _features(row, kind, self.facts, _recall(self.memory, row, kind, self.facts))
         scores = [self.bias + sum(self.weights.get(name, 0.0) for name in row.features) for row in rows]
         return self.judged(rows, scores, page.subject, found_sentences)
 
@@ -137,22 +146,25 @@ def train(
     """
     total = len(pages) + FOLDS + 2
     split = [sentences(page.text) for page in pages]
-    topics, topic_scores_dc = Topics.train(split, [page.subject for page in pages], facts, FOLDS)
+    topics, topic_scores_dc = Topics.train(
+        split, [page.subject for page in pages], [page.kind_in(facts) for page in pages], facts, FOLDS
+    )
     rows: list[_Row] = []
     for number, (page, found_sentences) in enumerate(zip(pages, split, strict=True)):
         scores = (
             topic_scores_dc[number]
             if number < len(topic_scores_dc)
-            else topics.score(found_sentences, facts.type(page.subject))
+            else topics.score(found_sentences, page.kind_in(facts))
         )
         rows += _rows(number, page, found_sentences, gazetteer, facts, topics, scores)
         progress(number + 1, total)
     truth = np.asarray([row.key in facts.by_subject.get(pages[row.page].subject, ()) for row in rows], dtype=float)
-    memories = _memorise(rows, truth, pages, facts)
+    kinds = [page.kind_in(facts) for page in pages]
+    memories = _memorise(rows, truth, kinds, facts)
     memory = _together(memories)
     for row in rows:
-        subject = pages[row.page].subject
-        row.features = _features(row, subject, facts, _recall(memory, row, subject, facts, memories[row.page % FOLDS]))
+        kind = kinds[row.page]
+        row.features = _features(row, kind, facts, _recall(memory, row, kind, facts, memories[row.page % FOLDS]))
     names, matrix = _matrix(rows)
     progress(len(pages) + 1, total)
     scores_n = _unseen_scores(matrix, truth, rows, lambda k: progress(len(pages) + 1 + k, total))
@@ -162,6 +174,7 @@ def train(
     )
     kept = {name: float(weight) for name, weight in zip(names, weights[:-1], strict=True) if abs(weight) > 1e-4}
     model = PageModel(facts, gazetteer, topics, memory, kept, float(weights[-1]), judge)
+    model.pages = len(pages)
     model.own = _own(model, rows, scores_n, pages, split)
     progress(total, total)
     return model
@@ -198,12 +211,12 @@ def _rows(
         if len(mentions[each.object]) < _MOST_EVIDENCE:
             mentions[each.object].append(each)
     rows = []
+    kind = page.kind_in(facts)
     for target, evidence in mentions.items():
-        for relation in facts.possible(page.subject, target):
+        for relation in facts.possible(kind, target):
             column = topics.index.get((relation, target))
             topic = float(topic_scores[column]) if column is not None else 0.0
             rows.append(_Row(number, (relation, target), evidence, topic))
-    kind = facts.type(page.subject)
     for column in np.flatnonzero(topic_scores >= _SUGGESTED).tolist():
         relation, target = topics.classes[column]
         if target not in mentions and target != page.subject and facts.allows(relation, kind):
@@ -225,28 +238,28 @@ def _ranks(mentions: dict[EntityId, list[Evidence]], facts: Facts) -> dict[Entit
     return ranks
 
 
-def _memory_keys(row: _Row, subject: EntityId, facts: Facts) -> list[set[str]]:
+def _memory_keys(row: _Row, subject_kind: str, facts: Facts) -> list[set[str]]:
     """What is remembered of a candidate, from the particular to the general."""
     (relation, target), kind = row.key, facts.type(row.key[1])
     if not row.evidence:
-        return [{f"4|{relation}|{target}"}, {f"5|{relation}|{kind}|{facts.type(subject)}"}]
+        return [{f"4|{relation}|{target}"}, {f"5|{relation}|{kind}|{subject_kind}"}]
     return [
         {f"0|{each.form}|{each.sentence == 0}|{relation}|{target}" for each in row.evidence},
         {f"1|{each.form}|{relation}|{target}" for each in row.evidence},
         {f"2|{relation}|{target}"},
         {f"3|{relation}|{kind}|{each.kind}" for each in row.evidence},
-        {f"5|{relation}|{kind}|{facts.type(subject)}"},
+        {f"5|{relation}|{kind}|{subject_kind}"},
     ]
 
 
 def _memorise(
-    rows: Iterable[_Row], truth: NDArray[np.float64], pages: Sequence[Page], facts: Facts
+    rows: Iterable[_Row], truth: NDArray[np.float64], kinds: Sequence[str], facts: Facts
 ) -> list[dict[str, list[float]]]:
     """Per fold: how often each memory came up, and how often it was a fact."""
     memories: list[dict[str, list[float]]] = [{} for _ in range(FOLDS)]
     for row, true in zip(rows, truth.tolist(), strict=True):
         memory = memories[row.page % FOLDS]
-        for keys in _memory_keys(row, pages[row.page].subject, facts):
+        for keys in _memory_keys(row, kinds[row.page], facts):
             for key in keys:
                 counts = memory.setdefault(key, [0.0, 0.0])
                 counts[0] += 1
@@ -267,14 +280,14 @@ def _together(memories: Sequence[dict[str, list[float]]]) -> dict[str, list[floa
 def _recall(
     memory: dict[str, list[float]],
     row: _Row,
-    subject: EntityId,
+    subject_kind: str,
     facts: Facts,
     own: dict[str, list[float]] | None = None,
 ) -> list[float]:
     """The log odds that each kind of memory gives; `own` is the memory of the row's fold, left out."""
     own = own or {}
     found = []
-    for keys in _memory_keys(row, subject, facts):
+    for keys in _memory_keys(row, subject_kind, facts):
         best = -5.0
         for key in keys:
             seen, right = memory.get(key, (0.0, 0.0))
@@ -286,10 +299,10 @@ def _recall(
     return found
 
 
-def _features(row: _Row, subject: EntityId, facts: Facts, recalled: list[float]) -> set[str]:
+def _features(row: _Row, subject_kind: str, facts: Facts, recalled: list[float]) -> set[str]:
     """Every feature of a candidate, those that depend on the relation marked with it."""
     relation, target = row.key
-    kind, subject_kind = facts.type(target), facts.type(subject)
+    kind = facts.type(target)
     forms = "+".join(sorted({each.kind for each in row.evidence})) or "none"
     topic = min(max(row.topic, 0.001), 0.999)
     levels = [f"m{i}={math.floor(value * 1.5)}" for i, value in enumerate(recalled)]

@@ -16,6 +16,8 @@ from groundzero.ingest.logistic import monotone
 
 _SHRINK = 4.0
 """Imaginary candidates, right as often as the probability says, that each relation's own count starts from."""
+_LEAST = 5
+"""Fewer accepted on unseen pages prove nothing."""
 _FLOOR = 0.6
 """No candidate is accepted on a smaller probability, however good its relation's average."""
 
@@ -86,7 +88,7 @@ def _cut(
     right, count = np.cumsum(truth[order]), np.arange(1, len(order) + 1)
     shrunk = (right + _SHRINK * np.cumsum(expected) / count) / (count + _SHRINK)
     good = np.flatnonzero((shrunk >= precision) & (expected >= _FLOOR))
-    if not len(good):
+    if not len(good) or good[-1] + 1 < _LEAST:
         return None
     last = int(good[-1])
     return float(ranked[last]), last + 1, int(right[last])

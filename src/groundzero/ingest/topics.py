@@ -1,6 +1,7 @@
 """What a whole page suggests: for every common (relation, object), how much the page reads like those that have it.
 
-Ridge regression on the words of the page, solved in its dual form: one system for all classes. It makes candidates that no sentence names, and tells apart those that one does.
+Ridge regression on the words of the page, solved in its dual form: one system for all classes. It makes candidates that
+no sentence names, and tells apart those that one does.
 
 Shapes: D training pages, W word groups, C classes.
 """
@@ -53,11 +54,16 @@ class Topics:
 
     @classmethod
     def train(
-        cls, pages: Sequence[Sequence[Sentence]], subjects: Sequence[EntityId], facts: Facts, folds: int
+        cls,
+        pages: Sequence[Sequence[Sentence]],
+        subjects: Sequence[EntityId],
+        kinds: Sequence[str],
+        facts: Facts,
+        folds: int,
     ) -> tuple[Topics, NDArray[np.float32]]:
         """The regression, and the (D, C) scores of its own pages by regressions without their fold (number % folds)."""
         pages, subjects = pages[:_MAX_PAGES], subjects[:_MAX_PAGES]
-        groups = [word_groups(page, kind=facts.type(subject)) for page, subject in zip(pages, subjects, strict=True)]
+        groups = [word_groups(page, kind=kind) for page, kind in zip(pages, kinds, strict=False)]
         known = _vocabulary(groups)
         pages_dw = sparse.vstack([known.row(each) for each in groups], format="csr")
         counts = Counter(fact for subject in set(subjects) for fact in facts.by_subject.get(subject, ()))
@@ -123,5 +129,6 @@ def _solve(similarity_DD: NDArray[np.float64], truth_DC: NDArray[np.float64]) ->
 def _vocabulary(groups: Sequence[set[str]]) -> Words:
     pages = Counter(group for each in groups for group in each)
     kept = sorted(group for group, count in pages.items() if count >= _MIN_PAGES)
-    weight = np.log(len(groups) / np.asarray([pages[group] for group in kept], dtype=float)) if kept else np.zeros(0)
+    counts = np.asarray([pages[group] for group in kept], dtype=np.float64)
+    weight: NDArray[np.float64] = np.log(len(groups) / np.maximum(counts, 1.0))
     return Words({group: i for i, group in enumerate(kept)}, weight)

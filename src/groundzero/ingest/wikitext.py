@@ -73,6 +73,7 @@ def read_wikitext(wikitext: str, *, key: str, title: str, revision: str = "", li
         places=pieces,
         revision=revision,
         licence=licence,
+        source_text=source,
     )
 
 

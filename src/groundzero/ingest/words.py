@@ -15,8 +15,12 @@ from importlib import resources
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
 # A full stop ends a sentence after a small letter, digit or closing mark, also where the next sentence is glued to it
 # ("graph theory.Euler was", as where two paragraphs were joined); not after an initial ("J. S. Bach") or "St.".
-_END = re.compile(r"(?<=[a-z0-9)\]\"”%])(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bJr)(?<!\bSr)(?<!\bNo)(?<!\bvs)"
-                  r"(?<!\bca)(?<!\bco)(?<!\bInc)(?<!\btr)[.!?]+[\"”')\]]*(?:\s+|(?=[A-Z][a-z]))(?=[\"“'(\[]?[A-Z0-9])")  # fmt: skip
+_ABBREVIATIONS = ("St", "Dr", "Mr", "Ms", "Mrs", "Jr", "Sr", "No", "vs", "ca", "co", "Inc", "tr", "Rev", "Gen", "Col")
+_END = re.compile(
+    r"(?<=[a-z0-9)\]\"”%])"
+    + "".join(rf"(?<!\b{each})" for each in _ABBREVIATIONS)
+    + r"[.!?]+[\"”')\]]*(?:\s+|(?=[A-Z][a-z]))(?=[\"“'(\[]?[A-Z0-9])"
+)
 _BREAK = re.compile(r"\n\s*\n|\n(?=[*#=;:|])")
 _MAX_SENTENCE = 2000
 """Characters after which a sentence is cut: tables and lists without full stops."""

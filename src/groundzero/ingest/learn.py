@@ -1,0 +1,199 @@
+"""Learning from sources: read some to learn how they write, then read all and record what they say."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from groundzero.graph.graph import Graph
+from groundzero.ingest.config import IngestConfig
+from groundzero.ingest.documents import Document
+from groundzero.ingest.infobox import FieldMap
+from groundzero.ingest.knowledge import Knowledge
+from groundzero.ingest.pages import Found, Page, PageModel, train
+from groundzero.ingest.passages import PassageLog
+from groundzero.ingest.reading import read_document, subject_of
+from groundzero.ingest.recording import NUMBERS, Counts, Reading, Recorder
+from groundzero.ingest.sources import Source
+from groundzero.ingest.state import LearnState
+
+Progress = Callable[[str, float, float, str], None]
+"""Called with the stage, how much is done, how much there is, and a remark."""
+
+
+@dataclass
+class LearnReport:
+    """What a run of learning did."""
+
+    counts: Counts = field(default_factory=Counts)
+    trained_on: int = 0
+    """Pages about known things from which prose was learnt; 0 where an earlier model, or none, was used."""
+    relations: list[dict[str, Any]] = field(default_factory=list)
+    """For each relation that prose is accepted for: facts accepted on unseen pages, and how many of them right."""
+    skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def plus(self, other: LearnReport) -> LearnReport:
+        """Both runs as one."""
+        counts = Counts(by_way=dict(Counter(self.counts.by_way) + Counter(other.counts.by_way)))
+        for name in NUMBERS:
+            setattr(counts, name, getattr(self.counts, name) + getattr(other.counts, name))
+        return LearnReport(
+            counts, max(self.trained_on, other.trained_on), other.relations or self.relations,
+            self.skipped + other.skipped, self.seconds + other.seconds,
+        )  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        """One plain object."""
+        return {
+            **self.counts.as_json(),
+            "trained_on": self.trained_on,
+            "relations": self.relations,
+            "skipped": self.skipped,
+            "seconds": self.seconds,
+        }
+
+
+def learn(
+    graph: Graph,
+    sources: Iterable[Source],
+    config: IngestConfig,
+    state: LearnState,
+    *,
+    progress: Progress = lambda stage, done, total, note: None,
+) -> LearnReport:
+    """Read sources into a graph.
+
+    What is recorded is safe: an interruption loses at most the documents of the current batch, which are read again
+    next time.
+
+    Raises:
+        InputError: a source cannot be read.
+        StorageError: the graph cannot be written.
+    """
+    started = time.monotonic()
+    sources = list(sources)
+    knowledge = Knowledge(graph)
+    report = LearnReport()
+    fields = FieldMap()
+    model, own = _prepare(sources, knowledge, fields, config, state, report, progress)
+    recorder = Recorder(knowledge, PassageLog(state.folder), again=config.again)
+    for source in sources:
+        _read(source, knowledge, fields, model, own, config, state, recorder, progress)
+        report.skipped += source.skipped
+    report.counts = recorder.counts
+    report.seconds = round(time.monotonic() - started, 3)
+    graph.refresh()
+    return report
+
+
+def _prepare(
+    sources: list[Source],
+    knowledge: Knowledge,
+    fields: FieldMap,
+    config: IngestConfig,
+    state: LearnState,
+    report: LearnReport,
+    progress: Progress,
+) -> tuple[PageModel | None, dict[str, Callable[[], list[Found]]]]:
+    """Learn from pages about things that the graph knows; take up the earlier model where these are fewer."""
+    pages: list[Page] = []
+    keys: list[str] = []
+    if not knowledge.facts.triples:
+        return None, {}  # an empty graph knows no examples
+    unread = [source for source in sources if config.again or not state.is_finished(source)]
+    for seen, document in enumerate(_some(unread, config.training_read)):
+        subject = subject_of(document, knowledge)
+        if isinstance(subject, int) and knowledge.facts.by_subject.get(subject):
+            fields.observe(document, subject, knowledge.facts, knowledge.lookup)
+            pages.append(Page(subject, document.text))
+            keys.append(document.digest)
+        progress("aligning", seen + 1, config.training_read, f"{len(pages)} pages about known things")
+        if len(pages) >= config.training_pages:
+            break
+    earlier = state.model(knowledge)
+    if len(pages) < max(config.least_pages, earlier.pages if earlier is not None else 0):
+        return earlier, {}
+    model = train(
+        pages,
+        knowledge.facts,
+        knowledge.gazetteer,
+        precision=config.precision,
+        progress=lambda done, total: progress("learning", done, total, ""),
+    )
+    report.trained_on = len(pages)
+    report.relations = _measured(model, knowledge)
+    state.save_model(model)
+    return model, {key: partial(model.own, number) for number, key in enumerate(keys)}
+
+
+def _some(sources: list[Source], limit: int) -> Iterator[Document]:
+    """The first documents of every source, in turn, until there are enough."""
+    streams = [source.documents() for source in sources if source.repeatable]
+    read = 0
+    while streams and read < limit:
+        for stream in list(streams):
+            document = next(stream, None)
+            if document is None:
+                streams.remove(stream)
+                continue
+            read += 1
+            yield document
+
+
+def _measured(model: PageModel, knowledge: Knowledge) -> list[dict[str, Any]]:
+    rows = []
+    for (relation, named), (accepted, right) in sorted(model.judge.measured.items()):
+        rows.append(
+            {
+                "relation": knowledge.store.relation(relation).label,
+                "named": named,
+                "accepted": accepted,
+                "right": right,
+                "precision": round(right / accepted, 3),
+            }
+        )
+    return rows
+
+
+def _read(
+    source: Source,
+    knowledge: Knowledge,
+    fields: FieldMap,
+    model: PageModel | None,
+    own: dict[str, Callable[[], list[Found]]],
+    config: IngestConfig,
+    state: LearnState,
+    recorder: Recorder,
+    progress: Progress,
+) -> None:
+    """Read one source to its end, a batch at a time, remembering how far."""
+    batch: list[Reading] = []
+    since = time.monotonic()
+    if state.is_finished(source) and not config.again:
+        return
+    start = 0 if config.again else state.position(source)
+    for document in source.documents(start):
+        if recorder.is_known(document):
+            recorder.counts.unchanged += 1
+        else:
+            found = own.get(document.digest)
+            batch.append(
+                read_document(
+                    document, knowledge, fields, model,
+                    suggested=config.suggested, own=None if found is None else found(),
+                )
+            )  # fmt: skip
+        if len(batch) >= config.batch or time.monotonic() - since > config.batch_seconds:
+            recorder.record(batch)
+            state.reached(source)
+            batch, since = [], time.monotonic()
+        note = f"{recorder.counts.accepted:,} facts"
+        progress(source.name, source.done, source.total, note)
+    if batch:
+        recorder.record(batch)
+    state.reached(source, finished=True)
