@@ -75,6 +75,14 @@ def test_every_parameter_is_counted_at_one_layer(make_run, engine, family) -> No
     assert by_name["blocks.2.attention.weights"].shape == (4, 24, 24)
 
 
+def test_it_says_what_it_examines(make_run) -> None:
+    told: list[str] = []
+    examine_run(make_run().path, progress=told.append)
+    assert told == ["files", "tokenizer", "weights", "shapes", "attention", "causality", "cache", "gradients"] + [
+        "temperature 0"
+    ]
+
+
 def test_examining_changes_nothing(make_run, engine) -> None:
     model = engine().model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

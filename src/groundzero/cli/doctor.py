@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -69,9 +71,22 @@ def _run(run: Path, step: Any, device: str, as_json: bool) -> bool:
     from groundzero.cli.run_report import print_report  # noqa: PLC0415
     from groundzero.evaluate.doctor import examine_run  # noqa: PLC0415 - PyTorch takes a second to import
 
-    report = examine_run(run, step=step, device=device)
+    with _told() as tell:
+        report = examine_run(run, step=step, device=device, progress=tell)
     emit(report.as_json(), as_json, lambda: print_report(report))
     return report.ok
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str], object]]:
+    """Say on a terminal what is examined; a large network takes its time."""
+    from groundzero.cli.output import console  # noqa: PLC0415
+
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    with console(to_stderr=True).status("Examining") as status:
+        yield lambda what: status.update(f"Examining {what}")
 
 
 def print_findings(checks: Iterable[Finding]) -> None:

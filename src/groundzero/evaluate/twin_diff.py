@@ -312,7 +312,7 @@ def _compare_gradients(twin: reference.GPT, model: GPT, ids: Sequence[int], tole
     floor = _SMALL_VECTOR * max(float(np.abs(gradient).max()) for gradient in ours.values())
     apart = []
     order = {place: number for number, place in enumerate(places(model.config))}
-    for name, gradient in sorted(reversed(ours.items()), key=lambda each: -order[place_of(each[0])]):
+    for name, gradient in sorted(ours.items(), key=lambda each: order[place_of(each[0])], reverse=True):
         other = theirs.get(name, np.zeros_like(gradient))
         own_floor = max(floor, float(np.abs(gradient).max()))
         apart.append(difference(name, gradient, other, tolerance, _parameter_axes(gradient), own_floor))
