@@ -331,24 +331,7 @@ def demo() -> None:
     """Attention from one question to many heads, on six words."""
     words = ["the", "cat", "that", "the", "dog", "chased"]
     np.set_printoptions(precision=2, suppress=True)
-    print(f"Six words, and the question each one asks the others.\n\n  {' '.join(words)}\n")
-    print("Give every word two features by hand: [is a noun, is a verb]. The last one, 'chased', is a verb looking for")
-    print("the noun that did it. So let a verb's query point at nouns, and a noun's key say 'noun here'.\n")
-    noun, verb = np.eye(2)
-    features = np.array([0 * noun, noun, 0 * noun, 0 * noun, noun, verb])
-    queries = features @ np.array([[0.0, 0.0], [4.0, 0.0]])  # a verb asks for nouns, others ask for nothing
-    scores = queries @ features.T / math.sqrt(2)
-    print("1. Scores: how well does each key fit the query of 'chased'?   q . k / sqrt(E)\n")
-    _print_row(words, scores[-1])
-    shares = softmax(scores)
-    print("\n2. Softmax makes shares of one; the two nouns take most of it:\n")
-    _print_row(words, shares[-1])
-    print("\n3. The output is the mean of the words' values with these shares. Let the values be the words' meanings,")
-    print("   cat = [1 0 0], dog = [0 1 0], others [0 0 1]:")
-    values = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 1.0]])
-    print(f"   'chased' now carries {shares[-1] @ values}: half cat, half dog, a little of the rest.")
-    print("   Which of the two did it? Attention knows no order; positions (see layers) settle that.\n")
-
+    _demo_by_hand(words)
     print("4. A model that writes must not look ahead. The causal mask hides what comes later (rows ask):\n")
     for word, row in zip(words, causal_mask(6, 6), strict=True):
         print(f"   {word:>7s} |" + "".join(" see" if seen else "  . " for seen in row))
@@ -373,6 +356,38 @@ def demo() -> None:
     print(f"6. Writing word by word with a cache of keys and values gives the same outputs (apart by {apart:.0e}), but")
     print("   each new word computes one row of the table above in place of all of them.\n")
     _demo_gradient(attention, x)
+
+
+def _demo_by_hand(words: list[str]) -> None:
+    """Queries, keys and values small enough to do the sums in one's head."""
+    print(f"A model has read\n\n   {' '.join(words)}\n")
+    print(
+        "and the vector that stands for 'chased' should find out who did it. It must look at the other words: that is"
+    )
+    print("attention. Every word makes three vectors out of its own (by matrices that are learnt; here by hand):\n")
+    print("   query  what I am looking for            'chased' is a verb, and asks for nouns")
+    print("   key    what I can be found by           'cat' and 'dog' say: noun here")
+    print("   value  what I tell those who find me    my meaning\n")
+    key_SE = np.array([[0, 0], [1, 0], [0, 0], [0, 0], [1, 0], [0, 1.0]])  # [noun, verb]
+    query_SE = key_SE @ np.array([[0, 0], [4, 0.0]])  # verbs ask for nouns, the others for nothing
+    value_SE = np.array([[0, 0, 1], [1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 1.0]])  # [cat, dog, other]
+    print("              query [noun verb]   key [noun verb]   value [cat dog other]")
+    for word, query, key, value in zip(words, query_SE, key_SE, value_SE, strict=True):
+        print(f"   {word:>8s}   {query!s:17s}   {key!s:15s}   {value}")
+    scores = query_SE @ key_SE.T / math.sqrt(2)
+    print(
+        "\n1. Scores: how well does each key fit what 'chased' asks? Multiply place by place, add up, divide by sqrt(2)"
+    )
+    print(f"   (2 places). For 'cat': (4*1 + 0*0) / 1.41 = {scores[-1, 1]:.2f}. For 'the': (4*0 + 0*0) / 1.41 = 0.\n")
+    _print_row(words, scores[-1])
+    shares = softmax(scores)
+    print("\n2. Softmax makes shares of one out of scores (e^2.83 = 16.9 against e^0 = 1); the nouns take most:\n")
+    _print_row(words, shares[-1])
+    print("\n3. The output is the mean of all values, weighted with these shares:")
+    terms = " + ".join(f"{share:.2f}*{value}" for share, value in zip(shares[-1], value_SE, strict=True))
+    print(f"   {terms}")
+    print(f"   = {shares[-1] @ value_SE}: 'chased' now knows of a cat and a dog.")
+    print("   Which of them did it? Attention alone knows no order; positions (see layers) settle that.\n")
 
 
 def _demo_gradient(attention: Attention, x: Array) -> None:
