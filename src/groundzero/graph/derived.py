@@ -18,6 +18,8 @@ def entity_label(key: str) -> str:
 
 def relation_label(key: str) -> str:
     """As `entity_label`, with `birthPlace` taken apart and only the end of a path kept."""
+    if _ID.match(key):
+        return ""
     text = _readable(key)
     if " " not in text:
         text = _CAMEL.sub(" ", text).lower() if _CAMEL.search(text) else text

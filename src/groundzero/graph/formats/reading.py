@@ -38,48 +38,63 @@ class Input:
         self.path = path
         self.size = path.stat().st_size
         self._raw = raw
-        self._stream = cast(IO[bytes], _unpacked(raw))
+        self._stream = cast(io.BufferedReader, _unpacked(raw))
+        self._rest = b""
+        self._failure: InputError | None = None
 
     def position(self) -> int:
         """Bytes of the file as it lies on disk, read so far; `size` at the end."""
         return self._raw.tell()
 
-    def read(self, count: int = -1) -> bytes:
-        """Unpacked bytes."""
-        with self._damage():
-            return self._stream.read(count)
+    def read(self, count: int) -> bytes:
+        """Up to `count` unpacked bytes; none at the end."""
+        if self._failure is not None:
+            raise self._failure
+        parts: list[bytes] = []
+        try:
+            while count > 0 and (piece := self._stream.read1(count)):
+                parts.append(piece)
+                count -= len(piece)
+        except (*_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the disk, not the bytes
+                raise
+            self._failure = self._damaged(error)
+            if not parts:
+                raise self._failure from None
+        return b"".join(parts)
 
     def read_lines(self) -> bytes:
-        """About a mebibyte of whole lines; of a line longer than `MAX_LINE`, its first bytes."""
-        with self._damage():
-            chunk = self._stream.read(_CHUNK)
-            return chunk if chunk.endswith(b"\n") else chunk + self._stream.readline(MAX_LINE)
+        """About a mebibyte of whole lines, nothing at the end; or the first `MAX_LINE` bytes of a line that is longer.
+
+        Of a damaged file, the line in which it breaks off is not given.
+        """
+        while chunk := self.read(_CHUNK):
+            cut = chunk.rfind(b"\n") + 1
+            if cut:
+                lines, self._rest = self._rest + chunk[:cut], chunk[cut:]
+                return lines
+            self._rest += chunk
+            if len(self._rest) >= MAX_LINE:
+                break
+        lines, self._rest = self._rest, b""
+        return lines
 
     def finish_line(self) -> None:
         """Read on to the next end of a line, holding none of it."""
-        with self._damage():
-            while (piece := self._stream.readline(_CHUNK)) and not piece.endswith(b"\n"):
-                pass
+        while chunk := self.read(_CHUNK):
+            cut = chunk.find(b"\n") + 1
+            if cut:
+                self._rest = chunk[cut:]
+                return
 
     def peek(self, count: int = 65536) -> bytes:
         """The first bytes, without moving on. To be called before anything is read."""
-        with self._damage():
-            head = self._stream.read(count)
-            self._stream.seek(0)
-            return head
+        head = self.read(count)
+        self._stream.seek(0)
+        self._failure = None
+        return head
 
-    @contextmanager
-    def _damage(self) -> Iterator[None]:
-        try:
-            yield
-        except _DAMAGE as error:
-            raise self._is_damaged(error) from None
-        except OSError as error:
-            if error.errno is not None:  # the disk, not the bytes
-                raise
-            raise self._is_damaged(error) from None
-
-    def _is_damaged(self, error: Exception) -> InputError:
+    def _damaged(self, error: Exception) -> InputError:
         return InputError(
             f"{self.path} is damaged: {str(error) or type(error).__name__}.",
             remedy="Get the file again and repeat the import; what is here already will not be added twice.",
@@ -134,15 +149,12 @@ def read_lines(source: Input, report: ReadReport, *, encoding: str = "auto") -> 
             if b"\r" in chunk and b"\n" not in chunk:  # ends of old Macs
                 yield from _old_mac_lines(source, report, chunk)
                 return
-        if len(chunk) >= MAX_LINE and not chunk.endswith(b"\n"):
-            *whole, long = chunk.split(b"\n")
-            chunk = b"".join(line + b"\n" for line in whole)
-        else:
-            long = b""
-        yield from _numbered(chunk, report)
-        if long:
+        if len(chunk) >= MAX_LINE and b"\n" not in chunk:
             report.line += 1
-            _pass_over(source, report, long)
+            report.skip(f"line longer than {MAX_LINE // 2**20} MiB", chunk[:200].decode("utf-8", errors="replace"))
+            source.finish_line()
+        else:
+            yield from _numbered(chunk, report)
 
 
 def utf8_stream(source: Input, report: ReadReport, *, encoding: str = "auto") -> IO[bytes]:
@@ -182,12 +194,6 @@ def _decoded(line: bytes, report: ReadReport) -> str:
     except UnicodeDecodeError:
         report.note("lines that are not UTF-8, read as Windows-1252")
         return line.decode("cp1252", errors="replace")
-
-
-def _pass_over(source: Input, report: ReadReport, begun: bytes) -> None:
-    """Skip what is left of a line that is too long."""
-    report.skip(f"line longer than {MAX_LINE // 2**20} MiB", begun[:200].decode("utf-8", errors="replace"))
-    source.finish_line()
 
 
 def _old_mac_lines(source: Input, report: ReadReport, begun: bytes) -> Iterator[str]:

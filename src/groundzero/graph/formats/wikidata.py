@@ -181,17 +181,18 @@ def _guarded(make: Callable[[], Made], report: ReadReport, about: Any) -> Made |
 def _records(lines: Iterable[str], report: ReadReport) -> Iterator[dict[str, Any]]:
     """Objects of an array with one a line, of plain lines, or of one document over many lines."""
     numbered = iter(lines)
-    begun = False
+    begun, opening = False, ""
     for line in numbered:
         text = line.strip()
         if not text or text in ("[", "]", ","):
+            opening = text if text == "[" and not begun else opening
             continue
         text = text.rstrip(",")
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):
             if not begun and not text.endswith(("}", "]")):
-                yield from _document(line, numbered, report)
+                yield from _document(opening + line, numbered, report)
                 return
             if text.startswith("[{"):  # an array that begins on the line of its first entity
                 record = _or_none(text.removeprefix("["))
