@@ -5,10 +5,10 @@ Which windows, and why, is said in `windows.py`; this file adds the tensors and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
@@ -30,6 +30,8 @@ class Batch:
     """int32; from 0 at the start of the row and of each document in it."""
     has_borders: bool
     """False when every row lies inside one document, so that plain causal attention is enough."""
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of the loss by name, for objectives that need some: tensors, or named tuples of them."""
 
     @classmethod
     def of(cls, windows: Windows) -> Batch:
@@ -57,7 +59,15 @@ class Batch:
             documents_BT=change(self.documents_BT),
             positions_BT=change(self.positions_BT),
             has_borders=self.has_borders,
+            extras={name: _map_nested(value, change) for name, value in self.extras.items()},
         )
+
+
+def _map_nested(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Change a tensor, or each in a named tuple; None stays."""
+    if value is None or isinstance(value, torch.Tensor):
+        return None if value is None else change(value)
+    return type(value)(*(_map_nested(part, change) for part in value))
 
 
 class Loader(Protocol):

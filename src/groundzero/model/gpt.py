@@ -1,6 +1,7 @@
 """The network: embed the tokens, run the blocks, score the next token.
 
-Shapes: B batch, T time, D d_model, V vocabulary, H heads, S keys, R rotated units of a head.
+Shapes: B batch, T time, D d_model, V vocabulary, H heads, S keys, R rotated units of a head,
+N facts, E width of a head.
 
 The file knows no device and no precision. Weights live where `model.to(...)` puts them; the embedded tokens take
 `compute_dtype`, and everything after follows the precision of its input.
@@ -9,8 +10,8 @@ The file knows no device and no precision. Weights live where `model.to(...)` pu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,18 @@ from groundzero.model.config import GPTConfig
 from groundzero.model.fused import rms_norm
 from groundzero.model.layers import FeedForward, Linear, Rotary, make_norm, sinusoids
 from groundzero.model.loss import cross_entropy, linear_cross_entropy, soft_cap
+from groundzero.model.weights import is_knowledge
 
 Role = Literal["embedding", "matrix", "vector", "head", "knowledge"]
+
+
+class Reading(NamedTuple):
+    """Facts as the reader of one block sees them: projected once, whatever number of tokens asks."""
+
+    keys_BHNE: Tensor
+    values_BHNE: Tensor
+    visible_BTN: Tensor
+    """Bool; which facts a token may read; (B, 1, N) where all tokens of a row may read the same."""
 
 
 class Block(nn.Module):
@@ -46,9 +57,26 @@ class Block(nn.Module):
         mask: Mask | None,
         cache: CacheRows | None = None,
         weights_out: list[Tensor] | None = None,
+        reading: Reading | None = None,
+    ) -> Tensor:
+        """
+        Args:
+            reading: facts, for blocks that read them (`knowledge`); a plain block does not.
+        """
+        return self._think(self._gather(x_BTD, turn, mask, cache, weights_out))
+
+    def _gather(
+        self,
+        x_BTD: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        mask: Mask | None,
+        cache: CacheRows | None,
+        weights_out: list[Tensor] | None,
     ) -> Tensor:
         mixed_BTD = self.attention(self.attention_norm(x_BTD), turn, mask, cache, weights_out)
-        x_BTD = x_BTD + self._drop(mixed_BTD)
+        return x_BTD + self._drop(mixed_BTD)
+
+    def _think(self, x_BTD: Tensor) -> Tensor:
         return x_BTD + self._drop(self.feed_forward(self.feed_forward_norm(x_BTD)))
 
     def _drop(self, x_BTD: Tensor) -> Tensor:
@@ -63,7 +91,7 @@ class GPT(nn.Module):
     """
 
     side_input_names: tuple[str, ...] = ()
-    """Names of the side inputs that `forward` takes; knowledge layers will declare theirs here."""
+    """Names of the side inputs that `forward` takes; a model with knowledge layers has some."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -129,7 +157,7 @@ class GPT(nn.Module):
                 roles[name] = "embedding"
             elif name.startswith("head."):
                 roles[name] = "head"
-            elif ".knowledge" in name or name.startswith("knowledge"):
+            elif is_knowledge(name):
                 roles[name] = "knowledge"
             else:
                 roles[name] = "matrix" if parameter.dim() >= 2 else "vector"
@@ -143,7 +171,7 @@ class GPT(nn.Module):
         cache: KVCache | CacheRows | None = None,
         documents_BT: Tensor | None = None,
         positions_BT: Tensor | None = None,
-        side_inputs: Mapping[str, Tensor] | None = None,
+        side_inputs: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Score every next token.
 
@@ -200,7 +228,7 @@ class GPT(nn.Module):
         cache: KVCache | CacheRows | None = None,
         documents_BT: Tensor | None = None,
         positions_BT: Tensor | None = None,
-        side_inputs: Mapping[str, Tensor] | None = None,
+        side_inputs: Mapping[str, Any] | None = None,
         weights_out: list[Tensor] | None = None,
     ) -> Tensor:
         """Normalised hidden states after the last block, hidden_BTD; arguments as in `forward`.
@@ -219,14 +247,19 @@ class GPT(nn.Module):
             rows.begin(n_new)
         x_BTD, turn = self._embed(ids_BT, rows, positions_BT)
         mask = self._mask(n_new, rows, documents_BT, x_BTD)
-        for block in self.blocks:
+        readings = self._readings(side_inputs, documents_BT)
+        for block, reading in zip(self.blocks, readings, strict=True):
             if self.config.checkpoint_activations and self.training and rows is None and weights_out is None:
-                x_BTD = checkpoint(block, x_BTD, turn, mask, use_reentrant=False)
+                x_BTD = checkpoint(block, x_BTD, turn, mask, reading=reading, use_reentrant=False)
             else:
-                x_BTD = block(x_BTD, turn, mask, rows, weights_out)
+                x_BTD = block(x_BTD, turn, mask, rows, weights_out, reading)
         if rows is not None:
             rows.finish(n_new)
         return self.final_norm(x_BTD)  # type: ignore[no-any-return]
+
+    def prepare_side_inputs(self, side_inputs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Whatever of the work on side inputs does not depend on tokens, done once for many forward passes."""
+        return side_inputs
 
     def attention_weights(self, ids_BT: Tensor) -> list[Tensor]:
         """Each layer's attention weights_BHTS, by the explicit path."""
@@ -238,6 +271,10 @@ class GPT(nn.Module):
         """An empty cache for this model; growing when `capacity` is None, else allocated once."""
         dtype = self.compute_dtype or self.embedding.weight.dtype
         return KVCache(self.config, batch_size, capacity, dtype=dtype, device=self.device)
+
+    def _readings(self, side_inputs: Mapping[str, Any] | None, documents_BT: Tensor | None) -> Sequence[Reading | None]:
+        """What each block reads beside the text: nothing, in a model without knowledge layers."""
+        return (None,) * len(self.blocks)
 
     def _embed(
         self, ids_BT: Tensor, rows: CacheRows | None, positions_BT: Tensor | None

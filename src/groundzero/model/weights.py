@@ -1,7 +1,8 @@
 """Weights on disk: safetensors shards with the JSON index that Hugging Face uses, even for one shard.
 
 Nothing here executes what it reads: names, shapes and precisions come from the config, and a file that disagrees is
-refused.
+refused. Knowledge layers, where a model has some, lie in a file of their own beside them (`knowledge_file`): the base's
+files are those of a model that never had them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ MAX_SHARD_BYTES = 2 << 30
 
 
 def save_weights(model: nn.Module, directory: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
-    """Write the parameters of `model` as `model-00001-of-0000N.safetensors` and their index."""
-    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+    """Write the parameters of `model` as `model-00001-of-0000N.safetensors` and their index.
+
+    Knowledge layers are left out.
+    """
+    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in _base_parameters(model).items()}
     shards: list[dict[str, Tensor]] = [{}]
     held = 0
     for name, tensor in tensors.items():
@@ -42,7 +46,7 @@ def save_weights(model: nn.Module, directory: Path, *, max_shard_bytes: int = MA
 
 
 def load_weights(model: nn.Module, directory: Path) -> None:
-    """Fill the parameters of `model` from a directory that `save_weights` wrote.
+    """Fill the parameters of `model`, knowledge layers left out, from a directory that `save_weights` wrote.
 
     Raises:
         FormatError: a file is missing, damaged, or holds other names or shapes than the model has.
@@ -56,7 +60,7 @@ def load_weights(model: nn.Module, directory: Path) -> None:
             by_file.setdefault(file_name, []).append(name)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise FormatError(f"Cannot read the weight index of {directory}: {error}.", remedy=_REMEDY) from None
-    parameters = dict(model.named_parameters())
+    parameters = _base_parameters(model)
     if set(weight_map) != set(parameters):
         odd = sorted(set(weight_map) ^ set(parameters))[0]
         raise FormatError(f"{directory} does not hold this model's weights: {odd} differs.", remedy=_REMEDY)
@@ -76,6 +80,15 @@ def load_weights(model: nn.Module, directory: Path) -> None:
                     parameters[name].copy_(tensor)
         except (OSError, SafetensorError) as error:
             raise FormatError(f"{directory / file_name} is damaged: {error}.", remedy=_REMEDY) from None
+
+
+def is_knowledge(name: str) -> bool:
+    """Whether a parameter of this name belongs to the knowledge layers, and not to the base."""
+    return ".knowledge" in name or name.startswith("knowledge")
+
+
+def _base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if not is_knowledge(name)}
 
 
 _REMEDY = "Use another checkpoint of the run (`gz runs verify RUN` lists the sound ones)."

@@ -1,6 +1,7 @@
 """What a checkpoint of a training holds beside the weights, and how it is written and read back.
 
     model-0000n-of-0000m.safetensors + index   the weights
+    knowledge.safetensors + knowledge.json     the knowledge layers, where the model has some
     training.safetensors                       optimiser state and random generators
     state.json                                 step, tokens, seconds, best loss, gradient scaler
 
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from groundzero.errors import FormatError
 from groundzero.model.gpt import GPT
+from groundzero.model.knowledge import KnowledgeGPT
+from groundzero.model.knowledge_file import load_knowledge, save_knowledge
 from groundzero.model.weights import load_weights, save_weights
 from groundzero.train.optimizer import Optimizers
 
@@ -48,6 +51,7 @@ class Progress:
 def save_training(folder: Path, model: GPT, optimizers: Optimizers, progress: Progress) -> None:
     """Write weights and training state into an empty folder."""
     save_weights(model, folder)
+    save_knowledge(model, folder)
     tensors = {f"optimizer/{key}": value.cpu() for key, value in optimizers.state_tensors().items()}
     tensors |= {f"random/{name}": state for name, state in random_states(model.device).items()}
     save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / _TENSORS)
@@ -61,6 +65,8 @@ def load_training(folder: Path, model: GPT, optimizers: Optimizers) -> Progress:
         FormatError: the files are damaged or belong to another model.
     """
     load_weights(model, folder)
+    if isinstance(model, KnowledgeGPT):
+        load_knowledge(model, folder)
     try:
         tensors = load_file(folder / _TENSORS)
         progress = Progress(**json.loads((folder / _STATE).read_text(encoding="utf-8")))

@@ -32,6 +32,7 @@ def evaluate(
             moved.tokens_BT,
             documents_BT=moved.documents_BT if isolate else None,
             positions_BT=moved.positions_BT if isolate else None,
+            side_inputs={name: moved.extras[name] for name in model.side_input_names if name in moved.extras},
         )
         scored = score_targets(
             hidden_BTD.flatten(0, 1),

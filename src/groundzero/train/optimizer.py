@@ -175,8 +175,9 @@ class Optimizers:
         named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         muon = [name for name in named if config.optimizer == "muon" and roles[name] == "matrix"]
         rest = [name for name in named if name not in set(muon)]
-        decayed = [named[name] for name in rest if roles[name] != "vector"]
-        plain = [named[name] for name in rest if roles[name] == "vector"]
+        vectors = {name for name in rest if roles[name] == "vector" or named[name].dim() < 2}  # knowledge has some, too
+        decayed = [named[name] for name in rest if name not in vectors]
+        plain = [named[name] for name in rest if name in vectors]
         self.named = named
         rate, decay = config.learning_rate, config.weight_decay
         self.optimizers: list[Optimizer] = [

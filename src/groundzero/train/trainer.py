@@ -235,10 +235,9 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         if self.config.isolate_documents and batch.has_borders:
-            return self.forward(
-                batch.tokens_BT, batch.targets_BT, documents_BT=batch.documents_BT, positions_BT=batch.positions_BT
-            )
-        return self.forward(batch.tokens_BT, batch.targets_BT)
+            borders = {"documents_BT": batch.documents_BT, "positions_BT": batch.positions_BT}
+            return self.forward(batch.tokens_BT, batch.targets_BT, **borders, **batch.extras)
+        return self.forward(batch.tokens_BT, batch.targets_BT, **batch.extras)
 
     @staticmethod
     def _check_finite(loss: float, step: int) -> None:
