@@ -146,7 +146,7 @@ def read_table(reader: Reader) -> Table:
     order_N = np.lexsort((rows_N4[:, 3], rows_N4[:, 2], rows_N4[:, 0], rows_N4[:, 1]))
     rows_N4 = rows_N4[order_N]
     relations, firsts = np.unique(rows_N4[:, 1], return_index=True)
-    ends = [*firsts[1:].tolist(), len(rows_N4)]
+    ends = [*firsts[1:].tolist(), len(rows_N4)][: len(relations)]
     start_of = dict(zip(relations.tolist(), zip(firsts.tolist(), ends, strict=True), strict=True))
     subject_N, relation_N, object_N, id_N = (np.ascontiguousarray(rows_N4[:, column]) for column in range(4))
     return Table(relation_N, subject_N, object_N, id_N, start_of)

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from groundzero.graph.derived import relation_label
@@ -136,16 +137,23 @@ def _noun_of(text: str, first: str) -> Phrasing:
 
 def _noun(text: str, person: bool) -> Phrasing:
     """`place of birth`, `head coach`."""
-    who = "Who" if person else "What"
+    who, be = "Who" if person else "What", "are" if _is_plural(text) else "is"
     return Phrasing(
-        (f"The {text} of {{subject}} is {{object}}.", f"{{object}} is the {text} of {{subject}}."),
-        (f"{who} is the {text} of {{subject}}?", f"What can you say about the {text} of {{subject}}?"),
+        (f"The {text} of {{subject}} {be} {{object}}.", f"{{object}} {be} the {text} of {{subject}}."),
+        (f"{who} {be} the {text} of {{subject}}?", f"What can you say about the {text} of {{subject}}?"),
         (f"What has {{object}} as its {text}?", f"{{object}} is the {text} of what?"),
     )
 
 
 def _is_participle(word: str) -> bool:
     return word in _words("participles") or word in _words("past") or (word.endswith("ed") and len(word) > 4)
+
+
+def _is_plural(text: str) -> bool:
+    """Whether a noun with what may follow it, `languages spoken` or `places of birth`, is in the plural."""
+    words = text.lower().split()
+    noun = next((before for before, word in pairwise(words) if word in _words("prepositions")), words[-1])
+    return noun in ("children", "people") or (noun.endswith("s") and not noun.endswith(("ss", "us", "is")))
 
 
 def _base_form(word: str) -> str | None:
