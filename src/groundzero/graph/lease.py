@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from groundzero.errors import StorageError
@@ -31,6 +31,7 @@ class Lease:
         self.timeout = timeout
         self._store = path
         self._thread: int | None = None
+        self._idle: list[sqlite3.Connection] = []  # one for each thread that ever waited at the same time
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -43,13 +44,21 @@ class Lease:
             raise StorageError(
                 f"{self._store} is being written to by this very thread.", remedy="Finish that block first."
             )
-        with closing(self._open()) as connection:
+        connection = self._idle.pop() if self._idle else self._open()
+        try:
             self._wait(connection)
             self._thread = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._thread = None
+            yield
+        finally:
+            self._thread = None if self._thread == threading.get_ident() else self._thread
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _open(self) -> sqlite3.Connection:
         try:

@@ -35,6 +35,8 @@ CHECKPOINT_BYTES = 4 * 2**20
 WAL_CAP_BYTES = 64 * 2**20
 """Size of the log at which the writer waits for readers to finish, so that it can start the log anew."""
 WAIT_FOR_READERS_MS = 500
+IDLE = 4
+"""Connections kept for the next snapshots: opening one takes a millisecond."""
 _log = logging.getLogger(__name__)
 
 
@@ -155,7 +157,8 @@ class SQLiteStore(SQLiteReader):
         self._lease = Lease(path, timeout=timeout)
         self._wal_cap = WAL_CAP_BYTES
         self._writing: sqlite3.Connection | None = None
-        self._abandoned: list[sqlite3.Connection] = []  # of a parent process: closing them here is not allowed
+        self._idle: list[sqlite3.Connection] = []  # those that snapshots are done with
+        self._abandoned: list[Any] = []  # of a parent process: closing them here is not allowed
         super().__init__(path, self._open_and_migrate())
 
     @property
@@ -164,11 +167,20 @@ class SQLiteStore(SQLiteReader):
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
-        with closing(_open_reading(self._path)) as connection:
+        if self._process != os.getpid():
+            self._after_fork()
+        connection = self._idle.pop() if self._idle else _open_reading(self._path)
+        try:
             reader = SQLiteReader(self._path, connection)
             connection.execute("BEGIN")
             reader.transaction()  # the first read fixes what is seen
             yield reader
+        finally:
+            connection.execute("ROLLBACK")
+            if len(self._idle) < IDLE:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     @contextmanager
     def writer(self) -> Iterator[Writer]:
@@ -206,7 +218,9 @@ class SQLiteStore(SQLiteReader):
             if self._writing is not None:
                 with suppress(StorageError), self._lease.hold():
                     self._checkpoint(self._writing, closing=True)
-            self._connection.close()
+            for connection in (self._connection, *self._idle):
+                connection.close()
+            self._lease.close()
             self._drop_writing()  # last, because it may remove the empty log
 
     def _open_and_migrate(self) -> sqlite3.Connection:
@@ -234,7 +248,8 @@ class SQLiteStore(SQLiteReader):
         return super()._all(sql, parameters)
 
     def _after_fork(self) -> None:
-        self._abandoned += [each for each in (self._connection, self._writing) if each is not None]
+        self._abandoned += [self._connection, self._writing, self._idle, self._lease]
+        self._idle = []
         self._process, self._lock, self._writing = os.getpid(), threading.Lock(), None
         self._lease = Lease(self._path, timeout=self._lease.timeout)
         self._connection = _open_reading(self._path)
