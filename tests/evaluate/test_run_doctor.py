@@ -78,9 +78,8 @@ def test_every_parameter_is_counted_at_one_layer(make_run, engine, family) -> No
 def test_it_says_what_it_examines(make_run) -> None:
     told: list[str] = []
     examine_run(make_run().path, progress=told.append)
-    assert told == ["files", "tokenizer", "weights", "shapes", "attention", "causality", "cache", "gradients"] + [
-        "temperature 0"
-    ]
+    network = ["weights", "shapes", "attention", "causality", "cache", "gradients", "temperature 0"]
+    assert told == ["files", "tokenizer", *network]
 
 
 def test_examining_changes_nothing(make_run, engine) -> None:
@@ -249,6 +248,19 @@ def test_parameters_without_a_layer_are_found(engine, make_run) -> None:
     found = engine()
     found.model.extra = torch.nn.Parameter(torch.zeros(3))
     assert "Shapes" in failed(examined(found, make_run()))
+
+
+def test_knowledge_layers_are_counted_apart(engine, make_run) -> None:
+    from groundzero.evaluate.twin_diff import compare, load_twin
+
+    found = engine()
+    found.model.blocks[1].knowledge_gate = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
+    checks = examined(found, make_run())
+    assert not failed(checks)
+    assert "and 3 in knowledge layers" in checks["Shapes"].message
+    run = make_run()
+    twin = load_twin(run.checkpoints.path_of(7), run.manifest()["config"]["model"])
+    assert compare(twin, found, [64, 65, 66], tolerance=1e-4, gradients=True).ok
 
 
 def broken_softmax(patch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,16 @@ def check_shapes(model: GPT, rows: list[LayerShape]) -> Check:
     if wrong is not None:
         message = f"{wrong.name} is {_by(wrong.shape)}, and should be {_by(wrong.expected)} ({wrong.axes})."
         return Check("Shapes", "failed", message, _OUR_FAULT)
-    held = sum(parameter.numel() for parameter in model.parameters())
+    roles = model.roles()
+    counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    held = sum(count for name, count in counts.items() if roles[name] != "knowledge")
     listed, computed = sum(row.parameters for row in rows), parameter_count(model.config).allocated
     if held != computed or held != listed:
         message = f"The model holds {held:,} numbers, {listed:,} in these layers; its configuration gives {computed:,}."
         return Check("Shapes", "failed", message, _OUR_FAULT)
-    return Check("Shapes", "ok", f"{len(rows)} places as the configuration says; {held:,} parameters")
+    beside = sum(counts.values()) - held
+    more = f", and {beside:,} in knowledge layers" if beside else ""
+    return Check("Shapes", "ok", f"{len(rows)} places as the configuration says; {held:,} parameters{more}")
 
 
 @torch.no_grad()

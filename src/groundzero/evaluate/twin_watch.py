@@ -102,12 +102,12 @@ def record_pytorch(model: GPT, ids: Sequence[int]) -> Recording:
 
         return keep
 
+    wanted = set(places(model.config))  # knowledge layers, where there are some, keep still without facts
     # Without gradients: with them, matrices that share an input are joined, and their hooks are passed over.
     with torch.no_grad(), ExitStack() as hooks:
         for name, module in model.named_modules():
-            if isinstance(module, nn.ModuleList) or not name:
-                continue
-            hooks.callback(module.register_forward_hook(keeper(_OWN_NAMES.get(name, name))).remove)
+            if name in wanted:
+                hooks.callback(module.register_forward_hook(keeper(name)).remove)
         for name, inner in _INPUTS_OF.items():
             for layer, block in enumerate(model.blocks):
                 module = block.get_submodule(inner)
@@ -138,7 +138,7 @@ _INPUTS_OF = {
 }
 """Places that are what a module gets, and which."""
 _OWN_NAMES = {"embedding_dropout": "embedding", "embedding": "embedding.rows"}
-"""The twin adds places to its tokens in no module of its own, and shows the sum when it passes dropout."""
+"""The twin adds positions to its tokens in no module of its own, and shows the sum when it passes dropout."""
 
 
 def inputs(ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
