@@ -11,12 +11,15 @@ Shapes: D = 2 readings (right first, left first), N words, J = N + 1 cuts, C hop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 NEVER = -1e9
+_READINGS = np.array([[0], [1]])
+CONSIDERED = 32
+"""Hops considered for paths that the graph may not have; those that the words speak for most."""
 RETURN = -1.0
 """Of going back at once the way one came: "whose father is the father of E" is asked, but seldom."""
 
@@ -41,6 +44,8 @@ class Reading:
         direction_2: NDArray[np.float64] | None = None,
         places: Sequence[int] | None = None,
         cut_NN: NDArray[np.float64] | None = None,
+        founding_N: NDArray[np.bool_] | None = None,
+        back_CC: NDArray[np.bool_] | None = None,
     ) -> None:
         taking = range(len(score_NC)) if places is None else places
         left = [place for place in reversed(taking) if place < first]
@@ -56,10 +61,32 @@ class Reading:
         if cut_NN is not None and count > 1:
             for reading, order in enumerate(self.orders):
                 self.cut_DJ[reading, 1:-1] = cut_NN[order[:-1], order[1:]]
+        self._latest_DJ, self._soonest_DJ = self._bounds(founding_N)
         self.bias_C = bias_C
+        self._back_CC = np.zeros((hops, hops), dtype=bool) if back_CC is None else back_CC
         self.start_DJ = np.full((2, count + 1), NEVER)
         self.start_DJ[:, 0] = 0.0 if direction_2 is None else direction_2
         self._ahead: list[NDArray[np.float64]] = []
+
+    def _bounds(self, founding_N: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each cut: the last one before it that leaves a founding word between, or -1; and the first behind it."""
+        latest_DJ = np.full((2, self.size), -1)
+        soonest_DJ = np.full((2, self.size), self.size)
+        for reading, order in enumerate(self.orders):
+            founding = np.ones(len(order), dtype=bool) if founding_N is None else founding_N[order]
+            if not founding.any():
+                founding[:] = True
+            place_N = np.arange(len(order))
+            latest_DJ[reading, 1:] = np.maximum.accumulate(np.where(founding, place_N, -1))
+            ahead_N = np.where(founding, place_N + 1, self.size)
+            soonest_DJ[reading, :-1] = np.minimum.accumulate(ahead_N[::-1])[::-1]
+        return latest_DJ, soonest_DJ
+
+    def _gathered(self, best_DJK: NDArray[np.float64], at_DJ: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`best_DJK` at these cuts; NEVER where there is none."""
+        inside_DJ = (at_DJ >= 0) & (at_DJ < self.size)
+        found_DJK = best_DJK[_READINGS, np.where(inside_DJ, at_DJ, 0)]
+        return np.where(inside_DJ[:, :, None], found_DJK, NEVER)
 
     def extend(
         self, before_DJ: NDArray[np.float64], codes_K: NDArray[np.int64], last: int | None = None
@@ -73,10 +100,9 @@ class Reading:
         gain_DJK = np.maximum.accumulate((before_DJ + self.cut_DJ)[:, :, None] - sums_DJK, axis=1)
         bias_K = self.bias_C[codes_K]
         if last is not None:
-            bias_K = bias_K + np.where(codes_K == (last ^ 1), RETURN, 0.0)
-        after_KDJ = np.full((len(codes_K), *before_DJ.shape), NEVER)
-        after_KDJ[:, :, 1:] = np.moveaxis(gain_DJK[:, :-1] + sums_DJK[:, 1:], 2, 0) + bias_K[:, None, None]
-        return after_KDJ
+            bias_K = bias_K + np.where(self._back_CC[last, codes_K], RETURN, 0.0)
+        after_DJK = self._gathered(gain_DJK, self._latest_DJ) + sums_DJK + bias_K
+        return np.moveaxis(after_DJK, 2, 0)
 
     def ahead(self, hops: int) -> NDArray[np.float64]:
         """(D, J) the most that exactly so many further hops can add from each cut to the end, by any relations."""
@@ -88,9 +114,8 @@ class Reading:
                 continue
             end_DJC = self.sums_DJC + self._ahead[-1][:, :, None]
             best_DJC = np.maximum.accumulate(end_DJC[:, ::-1], axis=1)[:, ::-1]
-            most_DJ = np.full(self.start_DJ.shape, NEVER)
-            most_DJ[:, :-1] = (best_DJC[:, 1:] - self.sums_DJC[:, :-1] + self.bias_C).max(axis=2)
-            self._ahead.append(self.cut_DJ + most_DJ)
+            most_DJC = self._gathered(best_DJC, self._soonest_DJ) - self.sums_DJC + self.bias_C
+            self._ahead.append(self.cut_DJ + most_DJC.max(axis=2))
         return self._ahead[hops]
 
     def best_of_any(self, hops: int) -> float:
@@ -104,10 +129,43 @@ class Reading:
         codes: list[int] = []
         for left in range(hops - 1, -1, -1):
             gain_JC = sums_JC - sums_JC[at] + self.bias_C + self.ahead(left)[reading][:, None] + cut_J[at]
-            gain_JC[: at + 1] = NEVER
+            gain_JC[: self._soonest_DJ[reading, at]] = NEVER
             at, code = (int(each) for each in np.unravel_index(int(gain_JC.argmax()), gain_JC.shape))
             codes.append(code)
         return tuple(codes)
+
+    def best_plausible(
+        self, hops: int, first_C: NDArray[np.bool_], after: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+    ) -> tuple[float, tuple[int, ...]]:
+        """Score and hops of the best path whose first hop is among `first_C` and whose others may follow each other.
+
+        Args:
+            after: (T, T) which of some hops may follow which.
+        """
+        gain_C = (self.sums_DJC - np.minimum.accumulate(self.sums_DJC, axis=1)).max(axis=(0, 1))
+        tried_T = np.argsort(-gain_C, kind="stable")[:CONSIDERED]
+        sums_DJT, bias_T = self.sums_DJC[:, :, tried_T], self.bias_C[tried_T]
+        best_DJT = self.start_DJ[:, :1, None] + sums_DJT + np.where(first_C[tried_T], bias_T, NEVER)
+        best_DJT = np.where(self._latest_DJ[:, :, None] >= 0, best_DJT, NEVER)
+        follow_TT = after(tried_T) if hops > 1 else None
+        turned_TT = RETURN * self._back_CC[np.ix_(tried_T, tried_T)]
+        came: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for _ in range(1, hops):
+            assert follow_TT is not None
+            led_DJTT = np.where(follow_TT, best_DJT[:, :, :, None] + turned_TT, NEVER)
+            from_DJT, upto_DJT = led_DJTT.argmax(axis=2), led_DJTT.max(axis=2) + self.cut_DJ[:, :, None] - sums_DJT
+            begun_DJT = np.maximum.accumulate(upto_DJT, axis=1)
+            place_J = np.arange(self.size)[None, :, None]
+            start_DJT = np.maximum.accumulate(np.where(upto_DJT == begun_DJT, place_J, 0), axis=1)
+            came.append((from_DJT, start_DJT))
+            best_DJT = self._gathered(begun_DJT, self._latest_DJ) + sums_DJT + bias_T
+        direction, at = (int(each) for each in np.unravel_index(best_DJT[:, -1].argmax(), best_DJT[:, -1].shape))
+        score, codes, end = float(best_DJT[direction, -1, at]), [at], self.size - 1
+        for from_DJT, start_DJT in reversed(came):
+            start = int(start_DJT[direction, max(self._latest_DJ[direction, end], 0), at])
+            at, end = int(from_DJT[direction, start, at]), start
+            codes.append(at)
+        return score, tuple(int(tried_T[code]) for code in reversed(codes))
 
     def cut(self, codes: Sequence[int]) -> tuple[float, int, list[list[int]]]:
         """Score of one path, the reading it takes, and the words that each hop got."""
@@ -121,7 +179,7 @@ class Reading:
         for step in range(len(codes), 0, -1):
             sums_J = self.sums_DJC[reading, :, codes[step - 1]]
             gain_J = before[step - 1][reading] + self.cut_DJ[reading] - sums_J
-            start = int(gain_J[:end].argmax())
+            start = int(gain_J[: max(self._latest_DJ[reading, end], 0) + 1].argmax())
             stretches.append(order[start:end])
             end = start
         return float(before[-1][reading, -1]), reading, stretches[::-1]

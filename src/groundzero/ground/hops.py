@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from groundzero.graph.nouns import Relation, RelationId
 from groundzero.ground.lexicon import KINDS, Row, load_lexicon
@@ -25,6 +26,8 @@ LABEL, NAMED, ASKED, TEMPLATE, SYNONYM, BACK_LABEL = 1.0, 0.95, 0.85, 0.6, 0.75,
 """How much a word is worth by where it comes from: the graph's own label most."""
 SILENT_WORDING = 0.25  # "from" alone is a wording of "country of origin", but it is in many questions
 PHRASE_BONUS = 0.4  # on top of its words, where a phrase is found whole
+USUAL = 0.02
+"""Share of the things with one hop that must have another for it to be plausible beside it."""
 FEW = 20
 """Entities from which it takes to say that a relation has one object each."""
 _INVERSE_MARKS = ("inverse", "inv", "reverse")
@@ -62,9 +65,15 @@ class HopTable:
         self.features = _features(self.relations, self.rows)
         self.kinds_CK = _kinds(self.relations, self.rows, rows_E4)
         self.single_C = _single(self.relations, rows_E4)
+        self.back_CC = _back(self.relations, rows_E4)
+        """Which hop leads back from each: the same relation's other, or that of a relation that is its inverse."""
+        self._usual_CC = _together(self.relations, rows_E4) >= USUAL
         linking = set(np.unique(rows_E4[:, 1]).tolist())
         self.literal = frozenset(relation.id for relation in self.relations if relation.id not in linking)
         """Relations that never lead to an entity: to literals, then."""
+        self._to_literals_C = np.array(
+            [hop.relation in self.literal and not hop.inverse for hop in self.hops], dtype=bool
+        )
 
     def __len__(self) -> int:
         return len(self.hops)
@@ -73,6 +82,20 @@ class HopTable:
         """Codes of relation ids that are all in the table."""
         ids = np.array([relation.id for relation in self.relations])
         return np.searchsorted(ids, relation_N) * 2 + int(inverse)
+
+    def plausible(self, codes: Iterable[int]) -> NDArray[np.bool_]:
+        """(C,) hops that things with these hops often have: what may be asked of them, whether or not it is known.
+
+        Hops to literals are always plausible: which things have some is not known here.
+        """
+        here = list(set(codes))
+        usual_C: NDArray[np.bool_] = self._usual_CC[here].any(axis=0) | self._to_literals_C
+        return usual_C
+
+    def plausible_after(self, codes_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(T, T) which of these hops things often have that others of them lead to."""
+        found_TT: NDArray[np.bool_] = self._usual_CC[np.ix_(codes_T ^ 1, codes_T)] | self._to_literals_C[codes_T]
+        return found_TT
 
     def is_dated(self, code: int) -> bool:
         """Whether a relation gives a date that happens once: of birth, of death, of founding."""
@@ -192,6 +215,45 @@ def _kinds(relations: list[Relation], rows: list[tuple[Row, ...]], rows_E4: NDAr
             found_CK[:, place] += total_C / count_C
     known_C = said_CK.any(axis=1, keepdims=True)
     return np.where(known_C, 0.7 * said_CK + 0.3 * found_CK, found_CK)
+
+
+def _back(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(C, C) whether the second leads back from the first: its own inverse, and that of relations that say the same."""
+    ids = np.array([relation.id for relation in relations])
+    relation_E = np.searchsorted(ids, rows_E4[:, 1])
+    salt = np.random.default_rng(0).integers(1, 2**62, size=2, dtype=np.int64) | 1
+    digests: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for inverse, (start, end) in enumerate(((0, 2), (2, 0))):
+        mixed_E = (rows_E4[:, start] * salt[0] + (rows_E4[:, end] + 1) * salt[1]).view(np.uint64)
+        mixed_E = (mixed_E ^ (mixed_E >> np.uint64(29))) * np.uint64(salt[1])
+        total_R = np.zeros(len(relations), dtype=np.uint64)
+        np.add.at(total_R, relation_E, mixed_E)
+        for place, count in enumerate(np.bincount(relation_E, minlength=len(relations)).tolist()):
+            digests[int(total_R[place]), count].append(2 * place + inverse)
+    back_CC = np.zeros((2 * len(relations), 2 * len(relations)), dtype=bool)
+    for code in range(2 * len(relations)):
+        back_CC[code, code ^ 1] = True
+    for (_, count), codes in digests.items():
+        for code in codes if count else ():
+            back_CC[code, [each ^ 1 for each in codes]] = True
+    return back_CC
+
+
+def _together(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(C, C) share of the entities with one hop that also have another."""
+    hops = 2 * len(relations)
+    if not len(rows_E4):
+        return np.zeros((hops, hops), dtype=np.float32)
+    ids = np.array([relation.id for relation in relations])
+    relation_E = np.searchsorted(ids, rows_E4[:, 1])
+    entity_E = np.concatenate((rows_E4[:, 0], rows_E4[:, 2]))
+    pairs = np.unique(entity_E * hops + np.concatenate((2 * relation_E, 2 * relation_E + 1)))
+    has_VC = csr_array(
+        (np.ones(len(pairs), dtype=np.float32), (pairs // hops, pairs % hops)), shape=(int(entity_E.max()) + 1, hops)
+    )
+    both_CC = (has_VC.T @ has_VC).toarray()
+    share_CC: NDArray[np.float32] = both_CC / np.maximum(both_CC.diagonal()[:, None], 1.0)
+    return share_CC
 
 
 def _single(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np.float64]:

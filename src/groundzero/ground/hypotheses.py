@@ -20,6 +20,9 @@ from groundzero.ground.words import Word
 
 REACHED = 3.0
 """Of a path that leads to what a yes-or-no question asks about: it hardly does so by chance."""
+NOTHING = 100.0
+"""Lead of a path that leads nowhere here."""
+TELLING = 0.5
 KEPT = 8
 """Paths of one reading that are compared with those of others."""
 
@@ -49,78 +52,91 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """How far to look."""
+class Asked:
+    """A question, and what reads it."""
 
-    max_hops: int
-    beam: int
-    entities: int
+    words: Sequence[Word]
+    shape: Shape
+    links: Sequence[Link]
+    scorer: PathScorer
+    search: PathSearch
+    max_hops: int = 3
+    beam: int = 24
+    entities: int = 6
     """Entities considered for each mention."""
 
 
-def hypotheses(
-    words: Sequence[Word], shape: Shape, links: Sequence[Link], scorer: PathScorer, search: PathSearch, reach: Reach
-) -> list[Hypothesis]:
+def hypotheses(asked: Asked) -> list[Hypothesis]:
     """Readings of a question, best first."""
     found: list[Hypothesis] = []
-    if shape.kind == "exists":
-        found += _verdicts(words, shape, links, scorer, search, reach)
+    if asked.shape.kind == "exists":
+        found += _verdicts(asked)
     else:
-        for link in links:
-            found += _chains(words, shape, link, None, scorer, search, reach)
-        found += _pairs(words, shape, links, scorer, search, reach)
+        for link in asked.links:
+            found += _chains(asked, link)
+        found += _pairs(asked)
     return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
 
 def read(
-    scorer: PathScorer, words: Sequence[Word], first: int, last: int, *, left_out: frozenset[int] = frozenset(),
+    scorer: PathScorer,
+    words: Sequence[Word],
+    first: int,
+    last: int,
+    *,
+    left_out: frozenset[int] = frozenset(),
     also_covered: frozenset[int] = frozenset(),
-) -> Reading:  # fmt: skip
+    names: frozenset[int] = frozenset(),
+) -> Reading:
     """The question as seen from the mention that is its words `first` to `last`.
 
     Args:
         left_out: places of words that say something else ("how many").
         also_covered: places of words of other mentions that are accounted for.
+        names: places of words of other mentions that are not.
     """
-    covered = frozenset(range(first, last)) | also_covered
     return Reading(
-        scorer.scores(words, covered=covered),
+        scorer.scores(words, covered=frozenset(range(first, last)) | also_covered, names=names),
         first,
         last,
         scorer.bias_C,
         direction_2=scorer.directions(words, last),
         places=[place for place in range(len(words)) if place not in left_out and place not in also_covered],
         cut_NN=scorer.cuts(words, last),
+        founding_N=scorer.founding(words),
+        back_CC=scorer.table.back_CC,
     )
 
 
-def _chains(
-    words: Sequence[Word],
-    shape: Shape,
-    link: Link,
-    target: Link | None,
-    scorer: PathScorer,
-    search: PathSearch,
-    reach: Reach,
-) -> Iterator[Hypothesis]:
+def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hypothesis]:
     """Paths from what one mention may mean."""
     accounted = frozenset() if target is None else target.words
-    reading = read(scorer, words, link.first, link.last, left_out=shape.said, also_covered=accounted)
-    lengths = [hops for hops in range(1, reach.max_hops + 1) if hops < reading.size]
+    names = _names(asked, link.words | accounted)
+    reading = read(
+        asked.scorer,
+        asked.words,
+        link.first,
+        link.last,
+        left_out=asked.shape.said,
+        also_covered=accounted,
+        names=names,
+    )
+    lengths = [hops for hops in range(1, asked.max_hops + 1) if hops < reading.size]
     if not lengths:
         return
-    best = max(lengths, key=reading.best_of_any)
-    ceiling, absent = reading.best_of_any(best), reading.any_path(best)
-    links = (link,) if target is None else (link, target)
-    for candidate in link.candidates[: reach.entities]:
-        paths = search.paths(candidate.entity, reading, max_hops=reach.max_hops, beam=reach.beam)
+    table, links = asked.scorer.table, ((link,) if target is None else (link, target))
+    for candidate in link.candidates[: asked.entities]:
+        paths = asked.search.paths(candidate.entity, reading, max_hops=lengths[-1], beam=asked.beam)
+        if not paths:
+            continue
+        first_C = table.plausible(path.codes[0] for path in paths)
+        ceiling, absent = max(reading.best_plausible(hops, first_C, table.plausible_after) for hops in lengths)
         for path in paths[:KEPT]:
-            if len(path.codes) not in lengths:
-                continue
             _, _, stretches = reading.cut(path.codes)
-            reached = target is not None and target.candidates[0].entity in search.ends(candidate.entity, path.codes)
+            goal = None if target is None else target.candidates[0].entity
+            reached = goal is not None and goal in asked.search.ends(candidate.entity, path.codes)
             yield Hypothesis(
-                path.score + candidate.score + (REACHED if reached else 0.0),
+                path.score + candidate.score + _verdict(asked.scorer, target, path.codes, reached),
                 links,
                 (candidate.entity,),
                 (path.codes,),
@@ -128,44 +144,58 @@ def _chains(
                 lead=0.0 if reached else ceiling - path.score,
                 reached=reached,
                 absent=absent,
-                target=None if target is None else target.candidates[0].entity,
+                target=goal,
             )
 
 
-def _pairs(
-    words: Sequence[Word], shape: Shape, links: Sequence[Link], scorer: PathScorer, search: PathSearch, reach: Reach
-) -> Iterator[Hypothesis]:
+def _names(asked: Asked, accounted: frozenset[int]) -> frozenset[int]:
+    """Places of the words of other mentions, written like names: a reading that passes over them is a poor one."""
+    return frozenset(
+        place
+        for link in asked.links
+        if link.exact and not link.words & accounted and link.surface != link.surface.lower()
+        for place in link.words
+    )
+
+
+def _verdict(scorer: PathScorer, target: Link | None, codes: Sequence[int], reached: bool) -> float:
+    """What speaks for a path in a yes-or-no question: that it gets there, or that it would tell were it not so."""
+    if target is None:
+        return 0.0
+    single = min(float(scorer.table.single_C[code]) for code in codes)
+    return target.candidates[0].score + (REACHED if reached else TELLING * single)
+
+
+def _pairs(asked: Asked) -> Iterator[Hypothesis]:
     """One hop from each of two mentions."""
-    for one, other in combinations(links[:4], 2):
+    for one, other in combinations(asked.links[:4], 2):
         left, right = (one, other) if one.first < other.first else (other, one)
         if left.last > right.first:
             continue
         covered = left.words | right.words
-        score_NC = scorer.scores(words, covered=covered)
-        places = [place for place in range(len(words)) if place not in covered and place not in shape.said]
+        score_NC = asked.scorer.scores(asked.words, covered=covered, names=_names(asked, covered))
+        places = [place for place in range(len(asked.words)) if place not in covered and place not in asked.shape.said]
         for a in left.candidates[:2]:
             for b in right.candidates[:2]:
                 ends = Mentioned(left.first, left.last, a.entity), Mentioned(right.first, right.last, b.entity)
-                pairs = conjunctions(search, score_NC, scorer.bias_C, *ends, places)
-                full = [pair for pair in pairs if not pair.empty]
-                for pair in full[:KEPT]:
+                pairs = conjunctions(asked.search, score_NC, asked.scorer.bias_C, *ends, places)
+                full = [pair for pair in pairs if not pair.empty][:KEPT]
+                for pair in full or pairs[:1]:
                     yield Hypothesis(
                         pair.score + a.score + b.score,
                         (left, right),
                         (a.entity, b.entity),
                         tuple((code,) for code in pair.codes),
                         tuple((stretch,) for stretch in pair.words),
-                        lead=max(pairs[0].score - pair.score, 0.0),
+                        lead=NOTHING if pair.empty else max(pairs[0].score - pair.score, 0.0),
                         absent=pairs[0].codes,
                     )
 
 
-def _verdicts(
-    words: Sequence[Word], shape: Shape, links: Sequence[Link], scorer: PathScorer, search: PathSearch, reach: Reach
-) -> Iterator[Hypothesis]:
+def _verdicts(asked: Asked) -> Iterator[Hypothesis]:
     """Paths from one mention, asked to lead to another."""
-    for one, other in combinations(links[:4], 2):
+    for one, other in combinations(asked.links[:4], 2):
         if one.first < other.last and other.first < one.last:
             continue
-        for start, end in ((one, other), (other, one)):
-            yield from _chains(words, shape, start, end, scorer, search, reach)
+        yield from _chains(asked, one, other)
+        yield from _chains(asked, other, one)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from groundzero.ground.alignment import Reading
+from groundzero.ground.hypotheses import read
 from groundzero.ground.scorer import Learned, PathScorer, cut_features, learned_features
 from groundzero.ground.search import Path, PathSearch
 from groundzero.ground.words import Word
@@ -176,18 +176,6 @@ def _learn_one(
             of_hops.step((np.array(rows), np.full(len(rows), code)), slope, config)
             if step and (begun := cut_rows.get(stretch[0])):
                 of_cuts.step(np.array(begun), slope, config)
-
-
-def read(scorer: PathScorer, words: Sequence[Word], first: int, last: int) -> Reading:
-    """The question as seen from the mention that is its words `first` to `last`."""
-    return Reading(
-        scorer.scores(words, covered=frozenset(range(first, last))),
-        first,
-        last,
-        scorer.bias_C,
-        direction_2=scorer.directions(words, last),
-        cut_NN=scorer.cuts(words, last),
-    )
 
 
 def right_paths(search: PathSearch, entity: int, answers: Iterable[int], *, max_hops: int = 3) -> list[tuple[int, ...]]:

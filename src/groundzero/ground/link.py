@@ -27,6 +27,8 @@ PRIOR = 0.25
 """Worth of each doubling (natural) of what is said of an entity."""
 CASE = 0.6
 """Of a name written with its capitals, and against one that has none where the label has."""
+WINDOWS = 16
+"""Stretches of words that are tried as misspelt names."""
 FUZZY = 2.5
 """What a name that had to be corrected costs, times how far it is from the label (1 - similarity) times 4."""
 
@@ -134,26 +136,29 @@ class Linker:
     def _unnamed(
         self, question: str, words: Sequence[Word], named: set[int], found: list[Link]
     ) -> list[tuple[int, int]]:
-        """Runs of words that look like a name and were found as none; all telling words where nothing was found."""
-        strong = any(link.candidates for link in found)
-        runs: list[tuple[int, int]] = []
+        """Stretches of words that may be a name and were found as none.
+
+        Those with capitals, where there are some; where nothing at all was found, any few words in a row.
+        """
+        capital = [_is_name(question, words, place) for place in range(len(words))]
+        runs = []
         place = 0
         while place < len(words):
-            if place in named or not (_is_name(question, words, place) or (not strong and _is_telling(words[place]))):
-                place += 1
-                continue
-            end = place + 1
-            while (
-                end < len(words)
-                and end not in named
-                and (_is_name(question, words, end) or _joins(question, words, end))
-            ):
+            end = place
+            while end < len(words) and (capital[end] or (end > place and _joins(question, words, end))):
                 end += 1
-            while end > place + 1 and words[end - 1].text in SILENT:
-                end -= 1
-            runs.append((place, end))
-            place = end
-        return runs[:4]
+            if end > place and not set(range(place, end)) <= named:
+                runs.append((place, end))
+            place = max(end, place + 1)
+        if runs or any(link.candidates for link in found):
+            return runs[:4]
+        telling = [_is_telling(word) for word in words]
+        return [
+            (first, first + length)
+            for length in (4, 3, 2, 1)
+            for first in range(len(words) - length + 1)
+            if telling[first] and telling[first + length - 1]
+        ][:WINDOWS]
 
     def _corrected(self, question: str, words: Sequence[Word], runs: Iterable[tuple[int, int]]) -> list[Link]:
         links = []

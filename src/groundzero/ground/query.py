@@ -13,7 +13,7 @@ from typing import Literal as OneOf
 
 from groundzero.errors import FormatError
 from groundzero.graph.nouns import EntityId, Literal, Statement, Transaction
-from groundzero.graph.store import Reader
+from groundzero.ground.facts import Facts
 from groundzero.ground.values import compare
 
 Node = EntityId | Literal
@@ -117,7 +117,7 @@ class Result:
     """More than MAX_NODES were reached."""
 
 
-def run(query: Query, reader: Reader, at: Transaction | None = None) -> Result:
+def run(query: Query, reader: Facts, at: Transaction | None = None) -> Result:
     """Follow a query. An unknown entity or relation leads nowhere."""
     result = Result()
     ways = _follow(query.branch, reader, at, result)
@@ -131,7 +131,7 @@ def run(query: Query, reader: Reader, at: Transaction | None = None) -> Result:
     return result
 
 
-def _follow(branch: Branch, reader: Reader, at: Transaction | None, result: Result) -> dict[Node, Support]:
+def _follow(branch: Branch, reader: Facts, at: Transaction | None, result: Result) -> dict[Node, Support]:
     start = reader.find_entity(branch.start)
     if start is None:
         return {}
@@ -156,7 +156,7 @@ def _follow(branch: Branch, reader: Reader, at: Transaction | None, result: Resu
     return ways
 
 
-def _filtered(step: Step, ways: dict[Node, Support], reader: Reader, at: Transaction | None) -> dict[Node, Support]:
+def _filtered(step: Step, ways: dict[Node, Support], reader: Facts, at: Transaction | None) -> dict[Node, Support]:
     if step.only is None:
         return ways
     relation, wanted = reader.find_relation(step.only[0]) if step.only[0] else None, step.only[1]
@@ -173,7 +173,7 @@ def _filtered(step: Step, ways: dict[Node, Support], reader: Reader, at: Transac
     return kept
 
 
-def apply(aggregate: Aggregate, result: Result, reader: Reader, at: Transaction | None) -> None:
+def apply(aggregate: Aggregate, result: Result, reader: Facts, at: Transaction | None) -> None:
     """Make of a result what the aggregate says, in place."""
     if aggregate.kind == "count":
         result.number = len(result.answers)
@@ -191,7 +191,7 @@ def apply(aggregate: Aggregate, result: Result, reader: Reader, at: Transaction 
         _keep_extreme(aggregate, result, reader, at)
 
 
-def _keep_extreme(aggregate: Aggregate, result: Result, reader: Reader, at: Transaction | None) -> None:
+def _keep_extreme(aggregate: Aggregate, result: Result, reader: Facts, at: Transaction | None) -> None:
     relation = reader.find_relation(aggregate.relation)
     for node in result.answers:
         if relation is None or isinstance(node, Literal):
@@ -215,7 +215,7 @@ def _keep_extreme(aggregate: Aggregate, result: Result, reader: Reader, at: Tran
     result.answers = {node: ways for node, ways in result.answers.items() if reached.get(node) == best}
 
 
-def label_of(node: Node, reader: Reader, at: Transaction | None = None) -> str:
+def label_of(node: Node, reader: Facts, at: Transaction | None = None) -> str:
     """What a node is called: the label of an entity, the text of a literal."""
     return node.value if isinstance(node, Literal) else reader.entity(node, at=at).label
 

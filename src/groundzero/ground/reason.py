@@ -19,8 +19,9 @@ from pydantic import Field
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
 from groundzero.ground.answer import Answer, Candidate, Evidence, Seconds
+from groundzero.ground.facts import LiveFacts
 from groundzero.ground.hops import HopTable
-from groundzero.ground.hypotheses import Hypothesis, Reach, hypotheses
+from groundzero.ground.hypotheses import Asked, Hypothesis, hypotheses
 from groundzero.ground.link import Link, Linker
 from groundzero.ground.query import Query, Result
 from groundzero.ground.refusal import why_not
@@ -106,18 +107,18 @@ class Reasoner:
     def _conclude(self, question: str, words: Sequence[Word], links: Sequence[Link], at: Transaction) -> Evidence:
         if not links:
             return Evidence(question, "no_entity")
-        shape = read_shape(words, self.table)
-        reach = Reach(self.config.max_hops, self.config.beam, self.config.entities)
-        readings = hypotheses(words, shape, links, self.scorer, self.search, reach)
+        shape, config = read_shape(words, self.table), self.config
+        way = Asked(words, shape, links, self.scorer, self.search, config.max_hops, config.beam, config.entities)
+        readings = hypotheses(way)
         if not readings:
             return Evidence(question, "no_fact", topic=self._label(links[0].candidates[0].entity))
         best = readings[0]
         topic = self._label(best.starts[0])
         asked = " of ".join(self._hop_words(code) for code in reversed(best.absent))
-        reason = why_not(question, words, shape, best, self.scorer)
+        reason = why_not(question, way, best)
         if reason:
             return Evidence(question, reason, topic=topic, asked=asked)
-        found = to_query(self.graph, self.table, words, shape, best, self._as_of(at))
+        found = to_query(LiveFacts(self.graph), self.table, words, shape, best, self._as_of(at))
         if found is None:
             return Evidence(question, "no_relation", topic=topic)
         query, result = found

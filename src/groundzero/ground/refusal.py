@@ -2,65 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from groundzero.ground.answer import Reason
 from groundzero.ground.hops import kind_of
-from groundzero.ground.hypotheses import Hypothesis
-from groundzero.ground.scorer import PathScorer
-from groundzero.ground.shape import Shape
+from groundzero.ground.hypotheses import Asked, Hypothesis
 from groundzero.ground.words import SILENT, Word
 
 MARGIN = 1.5
 """How much clearer a path that the graph lacks here must be to refuse those that it has."""
-EVIDENCE = 0.3
+EVIDENCE = 0.2
 """Match that some word of each hop must have with it."""
+EXPLAINED = 0.2
+FITTING = 0.4
+"""Share of what a hop leads to that must be of the kind a question word asks for."""
+_LEADING = frozenset({"from", "in", "at", "by", "for", "with", "on"})
+"""Words that with a question word may be all there is of a relation: "who is from E"."""
 UNEXPLAINED = 0.5
 """Share of the telling words that may stay unexplained."""
 
 
-def why_not(question: str, words: Sequence[Word], shape: Shape, best: Hypothesis, scorer: PathScorer) -> Reason:
+def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     """The reason to refuse the best reading, or an empty one."""
-    mentioned = frozenset(place for link in best.links for place in link.words)
-    unexplained, telling, groundless = _account(words, shape, best, scorer, mentioned)
-    if any(_is_name(question, words[place]) for place in unexplained):
+    account = _account(asked, best)
+    if any(_is_name(question, asked.words[place]) for place in account.unexplained):
         return "no_entity"
-    margin = scorer.learned.margin if scorer.learned is not None and scorer.learned.margin else MARGIN
-    if best.lead > margin:
+    learned = asked.scorer.learned
+    if best.lead > (learned.margin if learned is not None and learned.margin else MARGIN):
         return "no_fact"
-    if (groundless and not best.reached) or (telling and len(unexplained) > UNEXPLAINED * telling):
+    bare = all(account.groundless) if len(best.branches) > 1 else any(account.groundless)
+    if bare and not best.reached:
         return "no_relation"
-    return ""
+    return "no_relation" if len(account.unexplained) > UNEXPLAINED * account.telling else ""
 
 
-def _account(
-    words: Sequence[Word], shape: Shape, best: Hypothesis, scorer: PathScorer, mentioned: frozenset[int]
-) -> tuple[list[int], int, bool]:
-    """Telling words that their hop does not explain, how many telling words there are, and whether a hop has none."""
+@dataclass(slots=True)
+class _Account:
+    """How far a reading explains the words of its question."""
+
+    unexplained: list[int] = field(default_factory=list)
+    """Telling words that their hop does not explain."""
+    telling: int = 0
+    groundless: list[bool] = field(default_factory=list)
+    """For each branch, whether one of its hops has nothing to rest on."""
+
+
+def _account(asked: Asked, best: Hypothesis) -> _Account:
+    words, scorer = asked.words, asked.scorer
     match_NC = scorer.match(words)
+    mentioned = frozenset(place for link in best.links for place in link.words)
     known = frozenset() if scorer.learned is None else scorer.learned.words
-    unexplained: list[int] = []
-    telling = 0
-    groundless = False
+    found = _Account()
     for codes, stretches in zip(best.branches, best.stretches, strict=True):
+        found.groundless.append(False)
         for code, stretch in zip(codes, stretches, strict=True):
             strongest = 0.0
+            led = any(words[place].text in _LEADING for place in stretch)
             for place in stretch:
                 word = words[place]
                 kind = kind_of(word.stem)
-                fits = kind is not None and scorer.table.kinds_CK[code, kind] >= 0.4
-                match = float(match_NC[place, code])
-                strongest = max(strongest, match, 0.5 * EVIDENCE if fits else 0.0)
+                fits = kind is not None and scorer.table.kinds_CK[code, kind] >= FITTING
+                strongest = max(strongest, float(match_NC[place, code]), EVIDENCE if fits and led else 0.0)
                 if word.stem in known:
                     strongest = max(strongest, EVIDENCE)
                     continue
-                if word.text in SILENT or word.stem in SILENT or place in shape.said or place in mentioned:
+                if word.text in SILENT or word.stem in SILENT or place in asked.shape.said or place in mentioned:
                     continue
-                telling += 1
-                if match < 0.2 and kind is None:
-                    unexplained.append(place)
-            groundless |= strongest < EVIDENCE
-    return unexplained, telling, groundless
+                found.telling += 1
+                if match_NC[place, code] < EXPLAINED and kind is None:
+                    found.unexplained.append(place)
+            found.groundless[-1] |= strongest < EVIDENCE
+    return found
 
 
 def _is_name(question: str, word: Word) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Statement, Transaction
-from groundzero.graph.store import Reader
 from groundzero.ground.answer import Answer, Candidate, Citation, Evidence, GraphState, Seconds
+from groundzero.ground.facts import Facts, LiveFacts
 from groundzero.ground.query import cited, label_of
 from groundzero.ground.wording import described, path_in_words, sentence, text_of
 
@@ -28,7 +28,7 @@ def respond(evidence: Evidence, graph: Graph, seconds: Seconds | None = None) ->
     return replace(answer, seconds=replace(spent, generate=time.perf_counter() - started))
 
 
-def citation_of(statement: Statement, reader: Reader, at: Transaction | None = None) -> Citation:
+def citation_of(statement: Statement, reader: Facts, at: Transaction | None = None) -> Citation:
     """A statement as an answer cites it."""
     end = statement.literal if statement.object is None else statement.object
     assert end is not None
@@ -44,7 +44,7 @@ def citation_of(statement: Statement, reader: Reader, at: Transaction | None = N
 
 
 def _asserted(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answer:
-    query, result, reader = evidence.query, evidence.result, graph.store
+    query, result, reader = evidence.query, evidence.result, LiveFacts(graph)
     assert query is not None
     assert result is not None
     statements = list(cited(result))
@@ -73,7 +73,7 @@ def _asserted(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answe
 def _refused(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answer:
     return Answer(
         question=evidence.question,
-        text=_excuse(evidence, graph.store, at),
+        text=_excuse(evidence, LiveFacts(graph), at),
         status="unknown",
         reason=evidence.reason,
         probability=0.0,
@@ -85,7 +85,7 @@ def _refused(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answer
     )
 
 
-def _excuse(evidence: Evidence, reader: Reader, at: Transaction | None) -> str:
+def _excuse(evidence: Evidence, reader: Facts, at: Transaction | None) -> str:
     if evidence.reason == "no_entity":
         return "I do not know: the graph has nothing by a name in this question."
     if evidence.reason == "no_relation":

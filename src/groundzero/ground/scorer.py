@@ -22,6 +22,8 @@ from groundzero.ground.words import SILENT, Word, stem
 
 MATCH = 4.0
 UNEXPLAINED = 2.0
+NAME = 2.0
+"""How many times as much it costs to leave a name unexplained."""
 KIND = 1.5
 HOP = -1.6
 """What every hop of a path costs: its words must pay for it."""
@@ -30,6 +32,7 @@ CUT = 2.0
 """What it adds to begin a hop at "of" or "'s": there the next relation is said."""
 _NO_CONNECTOR_AFTER = frozenset({"name", "names", "type", "kind", "sort", "title", "lot", "number", "example", "one"})
 """Behind these, "of" says no relation: "the name of E's father"."""
+_ASKING = frozenset({"who", "whom", "whose", "where", "when", "how", "why"})
 GENITIVE = -2.0
 """Of reading to the left of "E's" first: the genitive binds more tightly."""
 _CONNECTORS = frozenset({"of", "s", "that", "who", "which", "whose", "whom"})
@@ -85,12 +88,15 @@ class PathScorer:
                     match_NC[place, found[0]] = np.maximum(match_NC[place, found[0]] + found[1], 0)
         return match_NC
 
-    def scores(self, words: Sequence[Word], *, covered: frozenset[int] = frozenset()) -> NDArray[np.float64]:
+    def scores(
+        self, words: Sequence[Word], *, covered: frozenset[int] = frozenset(), names: frozenset[int] = frozenset()
+    ) -> NDArray[np.float64]:
         """(N, C) score of giving each word to each hop.
 
         Args:
             words: of the question, in order.
             covered: places of words that belong to a mention; they score 0 and stand as ENTITY beside others.
+            names: places of words that name something else, and so ask for nothing.
         """
         match_NC = self.match(words)
         score_NC = MATCH * match_NC
@@ -98,7 +104,7 @@ class PathScorer:
             if place in covered:
                 score_NC[place] = 0.0
                 continue
-            telling = self._is_telling(word)
+            telling = NAME if place in names else self._is_telling(word)
             if telling:
                 score_NC[place] -= telling * UNEXPLAINED * (1.0 - np.minimum(match_NC[place], 1.0))
             kind = kind_of(word.stem)
@@ -121,7 +127,7 @@ class PathScorer:
         count = len(words)
         cut_NN = np.zeros((count, count))
         for place, word in enumerate(words):
-            if word.text in _CONNECTORS and place not in (0, last) and words[place - 1].text not in _NO_CONNECTOR_AFTER:
+            if word.text in _CONNECTORS and place not in (0, last) and self._connects(words, place):
                 cut_NN[:, place] = CUT
             elif word.text == "grand":
                 cut_NN[place] = CUT
@@ -131,6 +137,15 @@ class PathScorer:
                 if row is not None:
                     cut_NN[:, place] += self.learned.cut_F[row]
         return cut_NN
+
+    def _connects(self, words: Sequence[Word], place: int) -> bool:
+        """Whether a connector joins two relations: not in "the name of", nor a "which" that asks."""
+        before = words[place - 1].text
+        return before not in _NO_CONNECTOR_AFTER and (words[place].text in ("of", "s") or before not in SILENT)
+
+    def founding(self, words: Sequence[Word]) -> NDArray[np.bool_]:
+        """(N,) words that a hop can rest on."""
+        return np.array([word.text not in SILENT or word.text in _ASKING for word in words], dtype=bool)
 
     def directions(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
         """(2,) what it adds to read to the right of the mention first, and to the left first."""

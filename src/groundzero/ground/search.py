@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId
-from groundzero.ground.alignment import Reading
+from groundzero.ground.alignment import NEVER, Reading
 from groundzero.ground.hops import HopTable
 
 FRONTIER = 256
 """Entities of a frontier that are looked at."""
+HOPELESS = 4.0
+"""A branch that cannot come within this of the best path met is not followed."""
+IMPOSSIBLE = NEVER / 2
 LITERAL_FRONTIER = 24
 """Of those, how many are looked at for literals, which the store keeps."""
 
@@ -56,6 +59,8 @@ class PathSearch:
         found: list[Path] = []
         for hops in range(1, max_hops + 1):
             grown = [each for branch in branches for each in self._grow(branch, reading, max_hops - hops, found)]
+            best = max((path.score for path in found), default=NEVER)
+            grown = [branch for branch in grown if branch.bound > best - HOPELESS]
             grown.sort(key=lambda branch: -branch.bound)
             branches = self._distinct(grown, beam)
         return sorted(found, key=lambda path: -path.score)
@@ -97,6 +102,7 @@ class PathSearch:
         found += [
             Path(float(score), (*branch.codes, int(code)))
             for score, code in zip(after_KDJ[:, :, -1].max(axis=1), codes_K, strict=True)
+            if score > IMPOSSIBLE
         ]
         if not left:
             return []
@@ -105,7 +111,7 @@ class PathSearch:
         return [
             _Branch((*branch.codes, int(codes_K[place])), groups[place], after_KDJ[place], float(bound_K[place]))
             for place in range(len(codes_K))
-            if len(groups[place])
+            if len(groups[place]) and bound_K[place] > IMPOSSIBLE
         ]
 
     def _distinct(self, grown: list[_Branch], beam: int) -> list[_Branch]:

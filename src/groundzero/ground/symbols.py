@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, RelationId, Transaction
-from groundzero.graph.store import Reader
+from groundzero.ground.facts import Facts
 from groundzero.ground.hops import HopTable
 from groundzero.ground.hypotheses import Hypothesis
 from groundzero.ground.lexicon import load_lexicon
@@ -31,30 +30,30 @@ _GENDERS = frozenset(("gender", "sex", "sex or gender"))
 
 
 def to_query(
-    graph: Graph, table: HopTable, words: Sequence[Word], shape: Shape, hypothesis: Hypothesis, at: Transaction | None
+    facts: Facts, table: HopTable, words: Sequence[Word], shape: Shape, hypothesis: Hypothesis, at: Transaction | None
 ) -> tuple[Query, Result] | None:
     """The query and its result; None where a superlative compares by nothing that the graph knows."""
     branches = [
-        _branch(graph, table, words, *each)
+        _branch(facts, table, words, *each)
         for each in zip(hypothesis.starts, hypothesis.branches, hypothesis.stretches, strict=True)
     ]
     query = Query(branches[0], tuple(branches[1:]))
-    result = run(query, graph.store, at)
+    result = run(query, facts, at)
     if not result.answers and any(step.only for branch in branches for step in branch.steps):
         query = Query(_plain(branches[0]), tuple(_plain(branch) for branch in branches[1:]))
-        result = run(query, graph.store, at)
-    query, result = _of_type(graph, table, words, hypothesis, query, result, at)
-    aggregate = _aggregate(graph, table, words, shape, hypothesis, result)
+        result = run(query, facts, at)
+    query, result = _of_type(facts, table, words, hypothesis, query, result, at)
+    aggregate = _aggregate(facts, table, words, shape, hypothesis, result)
     if shape.kind == "extreme" and aggregate is None:
         return None
     if aggregate is not None:
         query = replace(query, aggregate=aggregate)
-        apply(aggregate, result, graph.store, at)
+        apply(aggregate, result, facts, at)
     return query, result
 
 
 def _branch(
-    graph: Graph,
+    facts: Facts,
     table: HopTable,
     words: Sequence[Word],
     start: EntityId,
@@ -72,7 +71,7 @@ def _branch(
             if len(said) == 1 and not own & _GENDERED.keys():
                 only = (gender.key, said.pop())
         steps.append(Step(relation.key, table.hops[code].inverse, only))
-    return Branch(graph.entity(start).key, tuple(steps))
+    return Branch(facts.entity(start).key, tuple(steps))
 
 
 def _plain(branch: Branch) -> Branch:
@@ -80,7 +79,7 @@ def _plain(branch: Branch) -> Branch:
 
 
 def _of_type(
-    graph: Graph,
+    facts: Facts,
     table: HopTable,
     words: Sequence[Word],
     hypothesis: Hypothesis,
@@ -99,50 +98,50 @@ def _of_type(
     for relation, types_of in ((None, _own_types), (kind, _said_types)):
         if relation is None and types_of is _said_types:
             continue
-        types = {node: types_of(graph.store, node, None if relation is None else relation.id, at) for node in nodes}
+        types = {node: types_of(facts, node, None if relation is None else relation.id, at) for node in nodes}
         known = {each for found in types.values() for each in found if stem(each.split()[-1]) in wanted and each}
         for each in sorted(known):
             if 0 < sum(each in found for found in types.values()) < len(nodes):
                 only = ("" if relation is None else relation.key, each)
                 steps = (*query.branch.steps[:-1], last._replace(only=only))
                 narrowed = replace(query, branch=Branch(query.branch.start, steps))
-                return narrowed, run(narrowed, graph.store, at)
+                return narrowed, run(narrowed, facts, at)
     return query, result
 
 
 _INSTANCE = load_lexicon().rows_for("instance of")[:1]
 
 
-def _own_types(reader: Reader, node: EntityId, relation: RelationId | None, at: Transaction | None) -> list[str]:
+def _own_types(reader: Facts, node: EntityId, relation: RelationId | None, at: Transaction | None) -> list[str]:
     return [each.lower() for each in reader.entity(node, at=at).types if each.strip()]
 
 
-def _said_types(reader: Reader, node: EntityId, relation: RelationId | None, at: Transaction | None) -> list[str]:
+def _said_types(reader: Facts, node: EntityId, relation: RelationId | None, at: Transaction | None) -> list[str]:
     said = reader.outgoing(node, relation, at=at)
     labels = [reader.entity(each.object, at=at).label.lower() for each in said if each.object is not None]
     return [label for label in labels if label.strip()]
 
 
 def _aggregate(
-    graph: Graph, table: HopTable, words: Sequence[Word], shape: Shape, hypothesis: Hypothesis, result: Result
+    facts: Facts, table: HopTable, words: Sequence[Word], shape: Shape, hypothesis: Hypothesis, result: Result
 ) -> Aggregate | None:
     if shape.kind == "exists":
         assert hypothesis.target is not None
-        return Aggregate("exists", object=graph.entity(hypothesis.target).key)
+        return Aggregate("exists", object=facts.entity(hypothesis.target).key)
     if shape.kind == "count":
         numbers = all(isinstance(node, Literal) and is_number(node) for node in result.answers)
         return None if numbers and result.answers else Aggregate("count")
     if shape.kind == "extreme":
-        return _measure(graph, table, words, shape, result)
+        return _measure(facts, table, words, shape, result)
     return None
 
 
-def _measure(graph: Graph, table: HopTable, words: Sequence[Word], shape: Shape, result: Result) -> Aggregate | None:
+def _measure(facts: Facts, table: HopTable, words: Sequence[Word], shape: Shape, result: Result) -> Aggregate | None:
     """The relation whose literals a superlative compares: one that the question names, else what the word implies."""
     nodes = [node for node in result.answers if not isinstance(node, Literal)][:LOOKED_AT]
     literal: set[RelationId] = set()
     for node in nodes[:40]:
-        literal |= {each.relation for each in graph.store.outgoing(node) if each.literal is not None}
+        literal |= {each.relation for each in facts.outgoing(node) if each.literal is not None}
     asked = {word.stem for word in words}
     for name, end in shape.measures:
         for relation in table.relations:

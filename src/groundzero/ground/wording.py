@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from groundzero.graph.nouns import EntityId, Relation, Statement, Transaction
-from groundzero.graph.store import Reader
 from groundzero.ground.answer import PathStep
+from groundzero.ground.facts import Facts
 from groundzero.ground.hops import plain_label
 from groundzero.ground.query import Node, Query, Result, Support, label_of
 
@@ -19,7 +19,7 @@ _MANY = "\0"  # no label holds it (`folding.is_storable`)
 _PREPOSITIONS = frozenset(("of", "in", "at", "by", "to", "for", "from", "on", "with", "after", "as", "into", "through"))
 
 
-def sentence(statement: Statement, reader: Reader, at: Transaction | None = None) -> str:
+def sentence(statement: Statement, reader: Facts, at: Transaction | None = None) -> str:
     """A statement as a sentence without its full stop: "Lima is the capital of Peru"."""
     relation = reader.relation(statement.relation, at=at)
     subject = label_of(statement.subject, reader, at)
@@ -67,7 +67,7 @@ def step_words(relation: Relation, inverse: bool) -> str:
     return (relation.inverse or f"inverse of {label}") if inverse else label
 
 
-def path_in_words(result: Result, query: Query, reader: Reader, at: Transaction | None = None) -> tuple[PathStep, ...]:
+def path_in_words(result: Result, query: Query, reader: Facts, at: Transaction | None = None) -> tuple[PathStep, ...]:
     """The way to the first answer, by every branch."""
     node = next(iter(result.answers), None)
     if node is None:
@@ -81,7 +81,7 @@ def path_in_words(result: Result, query: Query, reader: Reader, at: Transaction 
     return tuple(steps)
 
 
-def text_of(query: Query, result: Result, reader: Reader, at: Transaction | None = None) -> str:
+def text_of(query: Query, result: Result, reader: Facts, at: Transaction | None = None) -> str:
     """The answer in sentences with its citations. The result must hold answers, or a count or a verdict."""
     aggregate = query.aggregate
     if aggregate is not None and aggregate.kind == "count":
@@ -100,7 +100,7 @@ def text_of(query: Query, result: Result, reader: Reader, at: Transaction | None
     return f"{_list(result, reader, at)}. For example, {_reasons(result.answers[nodes[0]], reader, at)}"
 
 
-def _one_hop(query: Query, result: Result, reader: Reader, at: Transaction | None) -> str:
+def _one_hop(query: Query, result: Result, reader: Facts, at: Transaction | None) -> str:
     nodes = list(result.answers)
     statement = result.answers[nodes[0]][0].statements[0]
     relation = reader.relation(statement.relation, at=at)
@@ -108,9 +108,8 @@ def _one_hop(query: Query, result: Result, reader: Reader, at: Transaction | Non
         return f"{_capital(sentence(statement, reader, at))} {_marks([statement])}."
     start = label_of(result.answers[nodes[0]][0].nodes[0], reader, at)
     listed = _list(result, reader, at)
-    if query.branch.steps[0].inverse == plain_label(relation)[1]:
-        return f"{_capital(said(relation, start, listed))}."
-    return f"{_capital(_plural(said(relation, _MANY, start))).replace(_MANY, listed)}."
+    ends = (_MANY, start) if query.branch.steps[0].inverse else (start, _MANY)
+    return f"{_capital(_plural(said(relation, *ends))).replace(_MANY, listed)}."
 
 
 def _plural(text: str) -> str:
@@ -125,13 +124,13 @@ def _plural(text: str) -> str:
     return f"{_MANY} {verb[:-1]} {rest}" if verb.endswith("s") and not verb.endswith("ss") else text
 
 
-def _counted(result: Result, reader: Reader, at: Transaction | None) -> str:
+def _counted(result: Result, reader: Facts, at: Transaction | None) -> str:
     if not result.answers:
-        return "0."
-    return f"{result.number}: {_list(result, reader, at)}."
+        return "There are 0."
+    return f"There {'is' if result.number == 1 else 'are'} {result.number}: {_list(result, reader, at)}."
 
 
-def _extreme(query: Query, result: Result, reader: Reader, at: Transaction | None) -> str:
+def _extreme(query: Query, result: Result, reader: Facts, at: Transaction | None) -> str:
     assert query.aggregate is not None
     word = "highest" if query.aggregate.kind == "max" else "lowest"
     parts = []
@@ -150,14 +149,14 @@ def _first_ways(result: Result) -> list[Support]:
     return next(iter(result.answers.values()), [])
 
 
-def _reasons(ways: Sequence[Support], reader: Reader, at: Transaction | None) -> str:
+def _reasons(ways: Sequence[Support], reader: Facts, at: Transaction | None) -> str:
     """The statements of these ways as sentences with their citations."""
     statements = [statement for way in ways for statement in way.statements]
     distinct = list({statement.id: statement for statement in statements}.values())
     return "; ".join(f"{sentence(each, reader, at)} {_marks([each])}" for each in distinct) + "."
 
 
-def _list(result: Result, reader: Reader, at: Transaction | None) -> str:
+def _list(result: Result, reader: Facts, at: Transaction | None) -> str:
     """The answers with the statements each rests on, the first LISTED of them by name."""
     parts = []
     for node, ways in list(result.answers.items())[:LISTED]:
@@ -175,7 +174,7 @@ def _marks(statements: Sequence[Statement]) -> str:
     return "".join(f"[S{number}]" for number in dict.fromkeys(statement.id for statement in statements))
 
 
-def _name(node: Node, reader: Reader, at: Transaction | None) -> str:
+def _name(node: Node, reader: Facts, at: Transaction | None) -> str:
     return label_of(node, reader, at)
 
 
@@ -190,7 +189,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
-def described(entity: EntityId, reader: Reader, at: Transaction | None = None) -> str:
+def described(entity: EntityId, reader: Facts, at: Transaction | None = None) -> str:
     """An entity so that it can be told from others of its name: label and description, or a type, or its key."""
     found = reader.entity(entity, at=at)
     more = found.description or ", ".join(found.types[:2]) or found.key
