@@ -111,12 +111,6 @@ def test_the_past_can_be_told(store: Store) -> None:
     ("label", "sentence", "question", "inverse"),
     [
         (
-            "label",
-            "sentence",
-            "question",
-            "inverse",
-        ),
-        (
             "place of birth",
             "{subject} was born in {object}.",
             "Where was {subject} born?",

@@ -151,7 +151,7 @@ def _is_participle(word: str) -> bool:
 
 def _is_plural(text: str) -> bool:
     """Whether a noun with what may follow it, `languages spoken` or `places of birth`, is in the plural."""
-    words = text.lower().split()
+    words = text.lower().split() or [""]
     noun = next((before for before, word in pairwise(words) if word in _words("prepositions")), words[-1])
     return noun in ("children", "people") or (noun.endswith("s") and not noun.endswith(("ss", "us", "is")))
 
