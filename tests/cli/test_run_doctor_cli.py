@@ -136,6 +136,19 @@ def test_diff_beyond_the_tolerance_exits_1_and_names_the_place(capsys: pytest.Ca
     assert "First beyond the tolerance: blocks.0.attention_norm, token " in text
 
 
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_names_stay_whole_on_a_narrow_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for options, code in (([], 0), (["--tolerance", "1e-12"], 1)):
+        text = printed(capsys, "reference", "diff", RUN, "-p", "one two", *options, code=code)
+        assert "  attention.query_ready  " in text
+        assert "  feed_forward.hidden  " in text
+        assert max(map(len, text.splitlines())) <= width
+        assert ("token 0" in text) == bool(options)
+
+
 def test_diff_says_what_it_cut_and_what_it_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reference", "diff", str(RUN), "--prompt", "one two three four five"]) == 0
     captured = capsys.readouterr()

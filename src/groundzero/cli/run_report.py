@@ -93,5 +93,5 @@ def _gradients(flow: list[BlockGradient]) -> Any:
         length = level(each.stream / largest, BAR) if 0 < largest < float("inf") else 0
         bar = Text("█" * length, style="green" if length > BAR // 2 else "red")
         lines.append((each.block, f"{each.stream:.2e}", f"{each.weights:.2e}", f"{each.share:.1e}", bar))
-    columns = ("Block", "Gradient of its output", "Of its weights", "Over the weights", "")
-    return table(columns, lines, numbers="Block,Gradient of its output,Of its weights,Over the weights")
+    columns = ("Block", "Gradient: output", "Weights", "Over weights", "")
+    return table(columns, lines, numbers="Block,Gradient: output,Weights,Over weights")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ DIGITS = {"float32": 8, "float64": 16}
 """Decimal digits that a precision can agree in."""
 LISTED = 8
 """Arrays of weights that differ and are named one by one."""
+NARROW = 100
+"""Columns of a terminal that has no room for everything."""
 _BEYOND = "First beyond the tolerance"
 
 
@@ -30,14 +32,14 @@ def print_diff(found: TwinDiff, tokenizer: Tokenizer) -> None:
     out.print(Text(" ".join(words), style="dim"))
     if found.prompt_tokens_cut:
         note(f"The context holds {len(words)} tokens; the last {found.prompt_tokens_cut} of the prompt are left out.")
-    out.print(_table("Layer", found.layers, words, DIGITS[found.dtype]))
+    out.print(_table("Layer", found.layers, words, DIGITS[found.dtype], out.width))
     if found.gradients:
-        out.print(_table("Gradient", found.gradients, words, DIGITS[found.dtype]))
+        out.print(_table("Gradient", found.gradients, words, DIGITS[found.dtype], out.width))
     for text, sound in _verdicts(found, tokenizer, words):
         out.print(Text(text, style="green" if sound else "bold red"))
 
 
-def _table(title: str, places: Iterable[Difference], words: list[str], digits: int) -> Any:
+def _table(title: str, places: Sequence[Difference], words: list[str], digits: int, width: int) -> Any:
     """A row for each place, under the names of the blocks."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -51,10 +53,18 @@ def _table(title: str, places: Iterable[Difference], words: list[str], digits: i
             rows.append([Text(head, style="bold"), "", "", "", "", ""])
         block = head
         rows.append(_row(place, f"  {name}" if head else name, words, digits))
-    columns = [title, "Shape", "Largest difference", "Relative", "Digits that agree", _BEYOND]
-    if not any(place.beyond for place in places):  # nothing to say there
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return table(columns, rows, numbers="Shape,Largest difference,Relative")
+    columns = [title, "Shape", "Difference", "Relative", "Digits alike", _BEYOND]
+    left_out = 5 if not any(place.beyond for place in places) else 1 if width < NARROW else None
+    if left_out is not None:  # where nothing is beyond there is nothing to say; else places matter more than shapes
+        columns, rows = _without(columns, left_out), [_without(row, left_out) for row in rows]
+    shown = table(columns, rows, numbers="Shape,Difference,Relative")
+    for column in shown.columns[: columns.index("Digits alike") + 1]:  # only what is last may fold
+        column.no_wrap = True
+    return shown
+
+
+def _without(cells: list[Any], index: int) -> list[Any]:
+    return cells[:index] + cells[index + 1 :]
 
 
 def _in_block(name: str) -> tuple[str, str]:
@@ -76,7 +86,7 @@ def _row(place: Difference, name: str, words: list[str], digits: int) -> list[An
         " x ".join(map(str, place.shape)) or "1",
         f"{place.absolute:.1e}" if place.absolute else "0",
         Text(f"{place.relative:.1e}" if place.relative else "0", style=style),
-        Text(f"{bar:<8} {agree:.1f}" if place.relative else f"{bar} all", style=style),
+        Text(f"{bar:<8} {agree:4.1f}" if place.relative else f"{bar}  all", style=style),
         Text(_where(place, words) if place.beyond else "", style=style),
     ]
 
