@@ -368,6 +368,16 @@ def test_an_interrupted_session_resumes_to_the_same_embedding(data_dir, tmp_path
     assert epochs[0] == epochs[1]
 
 
+def test_a_shorter_training_in_the_same_folder_is_not_taken_for_the_longer(data_dir, tmp_path) -> None:
+    splits = umls(data_dir)
+    train_embedding(EmbedConfig(dim=8, epochs=4, evaluate_every=2), splits, tmp_path)
+    short = EmbedConfig(dim=8, epochs=2, evaluate_every=2, seed=9)
+    fresh = train_embedding(short, splits, tmp_path)
+    again = train_embedding(short, splits, tmp_path, resume=True)
+    assert fresh.figures["epochs"] == again.figures["epochs"] == 2
+    assert torch.equal(fresh.entities_ED, again.entities_ED)
+
+
 class FakeStore:
     """Just enough of a store: triples with ids far from 0."""
 

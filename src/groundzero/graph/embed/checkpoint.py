@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from groundzero.errors import ConfigError, FormatError
 from groundzero.graph.embed.splits import Splits
 from groundzero.graph.embed.trainer import EmbeddingTrainer
 from groundzero.run.checkpoints import Checkpoints
+from groundzero.run.files import storage_errors
 
 _TENSORS, _STATE = "training.safetensors", "state.json"
 # Settings that may change when training goes on: they say how long, where and how it is watched, not what is learnt.
@@ -63,6 +65,17 @@ def resume_training(trainer: EmbeddingTrainer, folder: Path) -> bool:
             f"Cannot read the training state in {found.path}: {error}.", remedy=f"Delete {folder} and train anew."
         ) from None
     return True
+
+
+def discard_training(folder: Path) -> None:
+    """Forget whatever training `folder` holds, so that its checkpoints cannot be taken for those of the next.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if (folder / "checkpoints").exists():
+        with storage_errors(f"clear {folder / 'checkpoints'}"):
+            shutil.rmtree(folder / "checkpoints")
 
 
 def digest(splits: Splits) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from groundzero.errors import InputError, UsageError
 from groundzero.graph.embed.calibration import Platt, calibration_error, fit_platt
-from groundzero.graph.embed.checkpoint import resume_training, save_training
+from groundzero.graph.embed.checkpoint import discard_training, resume_training, save_training
 from groundzero.graph.embed.classification import Thresholds, classify, fit_thresholds, hard_negatives, score_triples
 from groundzero.graph.embed.config import EmbedConfig
 from groundzero.graph.embed.embedding import Embedding
@@ -106,6 +106,8 @@ def train_embedding(
     resumed = resume and resume_training(trainer, folder)
     if not resume and (folder / "checkpoints").exists() and not (folder / "embedding.json").exists():
         raise UsageError(f"{folder} holds an unfinished training.", remedy="Add --resume, or give another --out.")
+    if not resumed:
+        discard_training(folder)
     log = _Log(folder, observer or EmbedObserver(), keep=resumed, epoch=trainer.progress.epoch)
     trainer.run(log, save=lambda each: save_training(each, folder), should_stop=should_stop)
     if not trainer.finished:
