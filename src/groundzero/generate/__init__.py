@@ -12,24 +12,37 @@ from groundzero.generate.config import SamplingConfig
 
 if TYPE_CHECKING:
     from groundzero.generate.engine import Engine
+    from groundzero.generate.evidence import CopiedSpan, Evidence, Surface, surfaces_of
     from groundzero.generate.load import load_engine
     from groundzero.generate.request import Completion, Event, Handle, Processor, Request, TokenLogprob
     from groundzero.generate.side_inputs import SideInput
 
 __all__ = [
     "Completion",
+    "CopiedSpan",
     "Engine",
     "Event",
+    "Evidence",
     "Handle",
     "Processor",
     "Request",
     "SamplingConfig",
     "SideInput",
+    "Surface",
     "TokenLogprob",
     "load_engine",
+    "surfaces_of",
 ]
 
-_HOMES = {"Engine": "engine", "load_engine": "load", "SideInput": "side_inputs"}
+_HOMES = {
+    "CopiedSpan": "evidence",
+    "Engine": "engine",
+    "Evidence": "evidence",
+    "SideInput": "side_inputs",
+    "Surface": "evidence",
+    "load_engine": "load",
+    "surfaces_of": "evidence",
+}
 
 
 def __getattr__(name: str) -> Any:

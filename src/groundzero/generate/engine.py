@@ -27,13 +27,16 @@ import torch
 from groundzero.errors import InputError, UsageError
 from groundzero.generate.choice import advance
 from groundzero.generate.config import SamplingConfig
+from groundzero.generate.evidence import check_evidence
 from groundzero.generate.generation import Generation
+from groundzero.generate.joints import TokenStarts
 from groundzero.generate.prefix import PrefixCache
 from groundzero.generate.request import Completion, Event, Handle, Request
 from groundzero.generate.rows import LiveRows
 from groundzero.generate.side_inputs import check_side_inputs
 from groundzero.generate.text import TextStream
 from groundzero.model.gpt import GPT
+from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.tokenizer import Tokenizer
 
 
@@ -78,6 +81,7 @@ class Engine:
         self._rows = LiveRows(model, tokenizer.vocab_size, max_batch, capacity, self.prefixes)
         self._waiting: deque[Generation] = deque()
         self._n_submitted = 0
+        self._starts: TokenStarts | None = None
 
     @property
     def n_running(self) -> int:
@@ -98,10 +102,12 @@ class Engine:
         """Queue a request; it joins the batch at the next step that has a row free.
 
         Raises:
-            InputError: a token id the model has not, side inputs it does not take, or a prompt that does not fit
-                while `overflow` is "stop".
+            InputError: a token id the model has not, side inputs or evidence it does not take, or a prompt that does
+                not fit while `overflow` is "stop".
         """
         check_side_inputs(request.side_inputs, getattr(self.model, "side_input_names", ()))
+        if request.evidence is not None:
+            check_evidence(request.evidence, self.model, self.tokenizer)
         ids = self._prompt_ids(request)
         if len(ids) > self.context and request.sampling.overflow == "stop":
             raise InputError(
@@ -223,7 +229,15 @@ class Engine:
                 events.append(generation.finish("length"))
             else:
                 fresh.append(generation)
+        for generation in fresh:
+            if generation.handle.request.evidence is not None and isinstance(self.model, KnowledgeGPT):
+                generation.take_up(self.model, self.tokenizer, self._token_starts())
         self._rows.join(fresh)
+
+    def _token_starts(self) -> TokenStarts:
+        if self._starts is None:
+            self._starts = TokenStarts(self.tokenizer, self._rows.sampling_device)
+        return self._starts
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from groundzero.generate.config import MAX_SEED
+from groundzero.generate.copying import Copier
+from groundzero.generate.evidence import encode
+from groundzero.generate.joints import TokenStarts
 from groundzero.generate.request import Completion, Event, FinishReason, Handle, TokenLogprob
 from groundzero.generate.text import TextStream
+from groundzero.model.knowledge import FACTS, KnowledgeGPT
+from groundzero.tokenizer import Tokenizer
 
 
 class Generation:
@@ -19,7 +24,6 @@ class Generation:
     Args:
         ids: the prompt's tokens; not empty.
         context: how many tokens the model sees at once.
-        salt: what the keys and values of its prefix hang on besides the tokens.
     """
 
     def __init__(self, handle: Handle, ids: Sequence[int], text: TextStream, *, context: int) -> None:
@@ -27,6 +31,9 @@ class Generation:
         self.handle = handle
         self.config = handle.request.sampling
         self.side_inputs = handle.request.side_inputs
+        """Those of the request, and what its evidence was encoded to."""
+        self.evidence_digest = b""
+        self.copier: Copier | None = None
         self.processors = [processor.fresh() for processor in handle.request.processors]
         self.ids = list(ids)
         """Prompt and answer."""
@@ -34,6 +41,7 @@ class Generation:
         self.row = -1
         """Row of the key/value cache, once it runs."""
         self.salt = b""
+        """What the keys and values of its prefix hang on besides the tokens."""
         self.cached_tokens = 0
         self.slides = 0
         self.context = context
@@ -80,11 +88,31 @@ class Generation:
         """The next random number of this request; one for each of its tokens, whoever shares the batch."""
         return 0.0 if self.config.greedy else float(self._random.random())
 
+    def take_up(self, model: KnowledgeGPT, tokenizer: Tokenizer, starts: TokenStarts) -> None:
+        """Encode the evidence and get ready to copy from it, as far as the channels are open."""
+        evidence = self.handle.request.evidence
+        assert evidence is not None
+        channels, copies = evidence.channels, "copy" in evidence.channels and bool(evidence.surfaces)
+        if not evidence.facts or not (copies or "attention" in channels):
+            return
+        facts_NF = encode(evidence, model)
+        if "attention" in channels:
+            self.side_inputs = {**(self.side_inputs or {}), FACTS: facts_NF}
+            self.evidence_digest = evidence.digest()
+        if copies:
+            keys_SK = model.knowledge_copy.keys(facts_NF[None])[0]
+            # Random numbers apart from those of the tokens, so that both stay one stream each.
+            random = np.random.Generator(np.random.PCG64([self.seed, 1]))
+            uniform = None if self.config.greedy else random.random
+            self.copier = Copier(model.knowledge_copy, keys_SK, evidence.surfaces, tokenizer, starts, uniform)
+
     def take(self, token: int, logprob: TokenLogprob | None, eos_id: int) -> Event:
         """Append a chosen token and say what that did."""
         if (token == eos_id and not self.config.ignore_eos) or token in self.config.stop_ids:
             return self.finish("eos" if token == eos_id else "stop")
         self.ids.append(token)
+        if self.copier is not None:
+            self.copier.took(token)
         if self._logprobs is not None and logprob is not None:
             self._logprobs.append(logprob)
         piece = self._text.push((token,))
@@ -116,6 +144,7 @@ class Generation:
             seconds=seconds,
             tokens_per_second=self.n_generated / seconds if seconds > 0 else 0.0,
             logprobs=tuple(self._logprobs) if self._logprobs is not None else None,
+            copied=self.copier.finish() if self.copier is not None else (),
         )
         return self._event(ids, piece)
 

@@ -14,6 +14,7 @@ from groundzero.generate.config import SamplingConfig
 from groundzero.generate.engine import Engine
 from groundzero.hardware import choose_device, choose_precision
 from groundzero.model import GPT, GPTConfig
+from groundzero.model.knowledge_file import with_saved_knowledge
 from groundzero.model.weights import load_weights
 from groundzero.run import RunDirectory, sha256_of
 from groundzero.tokenizer import Tokenizer
@@ -64,6 +65,8 @@ def load_engine(
     with _WithoutDrawing():
         model = GPT(config)
     load_weights(model, found.checkpoint.path)
+    with _WithoutDrawing():
+        model = with_saved_knowledge(model, found.checkpoint.path)
     model.to(chosen.name, getattr(torch, precision)).requires_grad_(False).eval()
     return Engine(model, tokenizer, **{"add_bos": add_bos, "defaults": defaults, **options})
 

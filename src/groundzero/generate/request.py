@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from groundzero.generate.config import SamplingConfig
+from groundzero.generate.evidence import CopiedSpan, Evidence
 
 FinishReason = Literal["length", "stop", "eos", "cancelled", "error"]
 
@@ -46,6 +47,8 @@ class Request:
     """Further inputs by name, each (N, d) with its own N; the names are the model's `side_input_names`."""
     processors: tuple[Processor, ...] = ()
     """Applied in order to each step's log-probabilities; the engine takes a `fresh()` one of each."""
+    evidence: Evidence | None = None
+    """Facts that knowledge layers may read and copy from, and through which channels."""
     add_bos: bool | None = None
     """Begin a text prompt with <BOS>; as the model was trained when None."""
 
@@ -89,6 +92,8 @@ class Completion:
     """Generated tokens over `seconds`."""
     logprobs: tuple[TokenLogprob, ...] | None = None
     """One for each of `ids`, when asked for."""
+    copied: tuple[CopiedSpan, ...] = ()
+    """Which of `ids` were copied, and from which of the request's facts."""
 
 
 @dataclass(frozen=True)

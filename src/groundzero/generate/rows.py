@@ -74,7 +74,8 @@ class LiveRows:
         version = self._weights_version()
         cache = self._with_rows(len(self._live) + len(fresh))
         for generation in fresh:
-            generation.salt = salt_of(version, hash_side_inputs(generation.side_inputs))
+            evidence = hash_side_inputs(generation.side_inputs) + generation.evidence_digest
+            generation.salt = salt_of(version, evidence)
         for generation in _reading_order(fresh):
             generation.begin()
             generation.row = len(self._live)
@@ -135,14 +136,28 @@ class LiveRows:
                 self.prefixes.keep(cache, generation.row, generation.read_ids, generation.salt)
 
     def next_logits(self) -> Tensor:
-        """Run every row's newest token through the model; logits_BV of what follows, float32."""
+        """Run every row's newest token through the model; logits_BV of what follows, float32.
+
+        For a row that may copy they are the log-probabilities of the mixture: from here on, the model's own.
+        """
         assert self._cache is not None
         newest_B1 = torch.tensor([generation.ids[-1:] for generation in self._live], device=self.model.device)
         _, side_inputs = self._settings_and_side_inputs()
         rows = self._cache.rows(0, len(self._live))
-        logits_BTV, _ = self.model(newest_B1, cache=rows, side_inputs=side_inputs)
-        logits_BV: Tensor = logits_BTV[:, -1, : self.vocabulary]
-        return logits_BV.to(self.sampling_device, torch.float32)
+        if not any(generation.copier for generation in self._live):
+            logits_BTV, _ = self.model(newest_B1, cache=rows, side_inputs=side_inputs)
+            return self._known(logits_BTV)
+        hidden_BTD = self.model.hidden(newest_B1, cache=rows, side_inputs=side_inputs)
+        logits_BV = self._known(self.model.logits(hidden_BTD)).clone()
+        for generation in self._live:
+            if generation.copier is not None:
+                row = generation.row
+                logits_BV[row] = generation.copier.mix(hidden_BTD[row, -1], logits_BV[row], generation.ids)
+        return logits_BV
+
+    def _known(self, logits_BTV: Tensor) -> Tensor:
+        """The last token's scores over the tokenizer's ids, where tokens are chosen, float32."""
+        return logits_BTV[:, -1, : self.vocabulary].to(self.sampling_device, torch.float32)
 
     def _read(self, group: Sequence[Generation], cache: KVCache) -> None:
         """Read the missing tokens of neighbouring rows, padded at the end to the longest.
@@ -153,7 +168,7 @@ class LiveRows:
         missing = [generation.read_ids[cache.lengths[generation.row] :] for generation in group]
         longest = max(map(len, missing))
         ids_BT = torch.tensor([ids + [0] * (longest - len(ids)) for ids in missing], device=self.model.device)
-        side_inputs: Any = pad_side_inputs([generation.side_inputs for generation in group], self.model.device)
+        side_inputs = self._side_inputs_of(group)
         for chunk_BT in torch.split(ids_BT, max(1, PREFILL_TOKENS // len(group)), dim=1):
             self.model.hidden(chunk_BT, cache=cache.rows(first, stop), side_inputs=side_inputs)
         for generation in group:
@@ -196,9 +211,12 @@ class LiveRows:
     def _settings_and_side_inputs(self) -> tuple[RowSettings, Any]:
         if self._batch is None:
             settings = RowSettings.stack([generation.config for generation in self._live], self.sampling_device)
-            side_inputs = pad_side_inputs([generation.side_inputs for generation in self._live], self.model.device)
-            self._batch = settings, side_inputs
+            self._batch = settings, self._side_inputs_of(self._live)
         return self._batch
+
+    def _side_inputs_of(self, group: Sequence[Generation]) -> Any:
+        padded = pad_side_inputs([generation.side_inputs for generation in group], self.model.device)
+        return self.model.prepare_side_inputs(padded)
 
 
 def _reading_order(fresh: Sequence[Generation]) -> list[Generation]:
