@@ -1,0 +1,521 @@
+"""Lessons from a graph: questions with evidence, and answers that say which words were taken from which statement.
+
+    one hop       What is the capital of Peru?                       from the object, or from the subject (inverse)
+    list          What does Peru share a border with?                all answers, each cited
+    two, three    Who is the mayor of the capital of Peru?           every hop is said, and cited
+    count         How many things ...?
+    yes or no     Is it true that Lima is the capital of Peru?
+    compare       Which has the larger population, A or B?            over numbers
+    conflict      the evidence disagrees: both sides are told, and cited
+    unknown       the evidence is silent, though it speaks of like things: the answer says so
+    talk          no facts at all
+
+Each lesson's evidence is shuffled among distractors that are alike: of the same subject, or of the same relation. With
+some lessons every name is replaced by one that nobody has (`names.py`), so that there is nothing to learn by heart.
+
+Some entities and phrasings are never taught: those are examined (`Split`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal as OneOf
+
+from pydantic import Field
+
+from groundzero.graph.graph import Graph
+from groundzero.graph.nouns import EntityId, Relation, RelationId, Statement, StatementId
+from groundzero.graph.phrasing import Phrasing, phrase
+from groundzero.ground.names import made_up, made_up_value
+from groundzero.settings import Settings
+
+Kind = OneOf["one", "inverse", "list", "two", "three", "count", "yes", "no", "compare", "conflict", "unknown", "talk"]
+Role = OneOf["subject", "object"]
+Split = OneOf["train", "test"]
+
+_SHARES: dict[Kind, float] = {
+    "one": 0.24, "inverse": 0.10, "list": 0.08, "two": 0.16, "three": 0.06, "count": 0.04, "yes": 0.04, "no": 0.03,
+    "compare": 0.03, "conflict": 0.04, "unknown": 0.16, "talk": 0.02,
+}  # fmt: skip
+_TRIES = 25
+"""Draws of one kind before another is taken: most statements of a graph start no chain of three."""
+_FUNCTIONAL = 0.05
+"""A relation of which at most this share of subjects has a second object: then another object is a false one."""
+REFUSAL = "I do not know"
+"""How every refusal begins."""
+_REFUSALS = (
+    REFUSAL + ": the facts do not say {asked}",
+    REFUSAL + ". Nothing here tells {asked}",
+    REFUSAL + ", because no fact given says {asked}",
+)
+_PREPOSITIONS = frozenset("of in at by to for from on with after as into through about".split())  # noqa: SIM905
+_TALK = (
+    ("Hello!", "Hello! What would you like to know?"),
+    ("Hi there.", "Hi! Ask me about anything in the graph."),
+    ("Good morning.", "Good morning! How can I help?"),
+    ("Thank you!", "You are welcome."),
+    ("Thanks, that helps.", "Glad to help."),
+    ("Who are you?", "I am a small model that answers from a graph of facts, and says where each fact stands."),
+    ("What can you do?", "I answer questions from facts, cite them, and say so when they are silent."),
+    ("How are you?", "I am well, thank you. What would you like to know?"),
+    ("Goodbye.", "Goodbye!"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A statement as the network sees it."""
+
+    subject: str
+    relation: str
+    object: str
+    statement: StatementId
+    ends: tuple[EntityId, RelationId, EntityId | None]
+    """Whose vectors stand for it; no object where it is a literal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Words of an answer that are a name or value of a fact, letter by letter."""
+
+    text: str
+    fact: int
+    """Its place in the evidence, from 0."""
+    role: Role
+
+
+Piece = str | Copied
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A question, what is known, and the answer."""
+
+    kind: Kind
+    question: str
+    facts: tuple[Fact, ...]
+    answer: tuple[Piece, ...]
+
+    @property
+    def text(self) -> str:
+        """The answer as it reads."""
+        return "".join(piece if isinstance(piece, str) else piece.text for piece in self.answer)
+
+    @property
+    def cited(self) -> tuple[StatementId, ...]:
+        """The statements that the answer takes words from."""
+        used = {piece.fact for piece in self.answer if isinstance(piece, Copied)}
+        return tuple(self.facts[place].statement for place in sorted(used))
+
+
+class LessonSettings(Settings):
+    """What is taught."""
+
+    most_facts: int = Field(default=8, ge=1)
+    """Evidence shown at once, distractors included."""
+    most_answers: int = Field(default=4, ge=1)
+    """Questions with more answers are not asked."""
+    made_up_share: float = Field(default=0.5, ge=0, le=1)
+    """Lessons in which every name is made up."""
+    test_share: float = Field(default=0.1, ge=0, lt=1)
+    """Entities that are never taught, and examined."""
+    seed: int = 1337
+    """Of everything that is drawn."""
+
+
+class Teacher:
+    """Draws lessons from a graph.
+
+    Args:
+        split: `train` shows no statement about an entity of `test`, not even as a distractor; `test` asks about those
+            entities only, in phrasings that were held back where a relation has several.
+    """
+
+    def __init__(self, graph: Graph, settings: LessonSettings | None = None, *, split: Split = "train") -> None:
+        self.settings = settings or LessonSettings()
+        self.split = split
+        self._graph = graph
+        self._relations = graph.relations
+        self._phrasings = {key: phrase(relation) for key, relation in self._relations.items()}
+        statements = (each for each in graph.store.statements() if self._readable(each))
+        self._statements = [each for each in statements if split == "test" or self._belongs(each.subject)]
+        self._by_subject: dict[EntityId, list[Statement]] = {}
+        self._by_object: dict[EntityId, list[Statement]] = {}
+        self._by_relation: dict[RelationId, list[Statement]] = {}
+        self._second: dict[RelationId, float] = {}
+        for each in self._statements:
+            self._by_subject.setdefault(each.subject, []).append(each)
+            self._by_relation.setdefault(each.relation, []).append(each)
+            if each.object is not None:
+                self._by_object.setdefault(each.object, []).append(each)
+        self._asked = [each for each in self._statements if self._belongs(each.subject)]
+        self._numbers = [each for each in self._asked if each.literal is not None and _number(each.literal.value)]
+        self._drawers: dict[Kind, Callable[[random.Random], Lesson | None]] = {
+            "one": self._one, "inverse": self._inverse, "list": self._list, "two": lambda rng: self._chain(rng, 2),
+            "three": lambda rng: self._chain(rng, 3), "count": self._count, "yes": lambda rng: self._verdict(rng, True),
+            "no": lambda rng: self._verdict(rng, False), "compare": self._compare, "conflict": self._conflict,
+            "unknown": self._unknown, "talk": self._talk,
+        }  # fmt: skip
+
+    def lesson(self, number: int, kind: Kind | None = None) -> Lesson | None:
+        """Lesson `number`: the same whenever it is asked for; None where the graph has none of its kind."""
+        rng = random.Random(f"{self.settings.seed}:{self.split}:{kind or ''}:{number}")
+        for _ in range(1 if kind else 4):
+            wanted: Kind = kind or rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+            for _ in range(_TRIES if self._asked or wanted == "talk" else 0):
+                lesson = self._drawers[wanted](rng)
+                if lesson is not None:
+                    return self._renamed(lesson, rng) if rng.random() < self.settings.made_up_share else lesson
+        return None
+
+    def lessons(self, count: int, kind: Kind | None = None) -> Iterator[Lesson]:
+        """The first `count` lessons; fewer where some cannot be drawn."""
+        for number in range(count):
+            lesson = self.lesson(number, kind)
+            if lesson is not None:
+                yield lesson
+
+    # ------------------------------------------------------------------ kinds
+
+    def _one(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        answers = self._with(chosen.subject, chosen.relation)
+        if len(answers) != 1:
+            return None
+        question = self._question(chosen.relation, chosen.subject, rng)
+        return self._told("one", question, [answers], rng)
+
+    def _list(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        answers = self._with(chosen.subject, chosen.relation)
+        if not 2 <= len(answers) <= self.settings.most_answers:
+            return None
+        return self._told("list", self._question(chosen.relation, chosen.subject, rng), [answers], rng)
+
+    def _inverse(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        if chosen.object is None:
+            return None
+        answers = [each for each in self._by_object[chosen.object] if each.relation == chosen.relation]
+        if len(answers) > self.settings.most_answers:
+            return None
+        templates = self._held(self._phrasings[chosen.relation].inverse)
+        question = _filled(rng.choice(templates), self._label(chosen.object), self._label(chosen.object))
+        return self._told("inverse", question, [answers], rng, inverse=True)
+
+    def _chain(self, rng: random.Random, hops: int) -> Lesson | None:
+        step = rng.choice(self._asked)
+        steps: list[list[Statement]] = []
+        subject = self._label(step.subject)
+        for hop in range(hops):
+            answers = self._with(step.subject, step.relation)
+            last = hop == hops - 1
+            if len(answers) != 1 and not (last and len(answers) <= self.settings.most_answers):
+                return None
+            steps.append(answers)
+            if last:
+                break
+            subject = self._of(step.relation, subject)
+            following = self._by_subject.get(step.object) if step.object is not None else None
+            seen = {each.subject for each in (part[0] for part in steps)}
+            choices = [each for each in following or () if each.object not in seen]
+            if not choices:
+                return None
+            step = rng.choice(choices)
+        template = rng.choice(self._held(self._phrasings[step.relation].questions))
+        return self._told("two" if hops == 2 else "three", _filled(template, subject, subject), steps, rng)
+
+    def _count(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        answers = self._with(chosen.subject, chosen.relation)
+        if len(answers) > self.settings.most_answers:
+            return None
+        asked = self._question(chosen.relation, chosen.subject, rng)
+        question = rng.choice(("How many answers are there: {}", "How many? {}")).format(asked)
+        facts, places = self._evidence(answers, rng)
+        named = _listed([Copied(facts[place].object, place, "object") for place in places])
+        return Lesson("count", question, facts, (f"{len(answers)}: ", *named, "."))
+
+    def _verdict(self, rng: random.Random, true: bool) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        answers = self._with(chosen.subject, chosen.relation)
+        if len(answers) != 1 or chosen.object is None:
+            return None
+        claimed = self._label(chosen.object)
+        if not true:
+            others = [each for each in self._by_relation[chosen.relation] if each.object != chosen.object]
+            other = rng.choice(others) if others else None
+            if other is None or other.object is None or self._many(chosen.relation) > _FUNCTIONAL:
+                return None
+            claimed = self._label(other.object)
+        template = rng.choice(self._phrasings[chosen.relation].sentences)
+        claim = _filled(template, self._label(chosen.subject), claimed).rstrip(".")
+        question = rng.choice(("Is it true that {}?", "Is this right: {}?")).format(claim)
+        facts, places = self._evidence(answers, rng)
+        said = self._said(facts, places, self._phrasings[chosen.relation], rng)
+        return Lesson("yes" if true else "no", question, facts, ("Yes: " if true else "No: ", *said))
+
+    def _compare(self, rng: random.Random) -> Lesson | None:
+        if len(self._numbers) < 2:
+            return None
+        one = rng.choice(self._numbers)
+        numbers = (each for each in self._by_relation[one.relation] if each.subject != one.subject)
+        others = [each for each in numbers if each.literal is not None and _number(each.literal.value)]
+        if not others:
+            return None
+        other = rng.choice(others)
+        values = [_number(each.literal.value) for each in (one, other) if each.literal is not None]
+        if values[0] == values[1] or None in values:
+            return None
+        noun = _noun(self._relations[one.relation])
+        question = f"Which has the larger {noun}, {self._label(one.subject)} or {self._label(other.subject)}?"
+        facts, places = self._evidence([one, other], rng)
+        assert values[0] is not None and values[1] is not None
+        larger, smaller = (0, 1) if values[0] > values[1] else (1, 0)
+        first, second = facts[places[larger]], facts[places[smaller]]
+        answer: tuple[Piece, ...] = (
+            Copied(first.subject, places[larger], "subject"), " with ", Copied(first.object, places[larger], "object"),
+            "; ", Copied(second.subject, places[smaller], "subject"), " has ",
+            Copied(second.object, places[smaller], "object"), ".",
+        )  # fmt: skip
+        return Lesson("compare", question, facts, answer)
+
+    def _conflict(self, rng: random.Random) -> Lesson | None:
+        """Two sources disagree: made from one statement and the object of another, so that nothing false is stored."""
+        chosen = rng.choice(self._asked)
+        answers = self._with(chosen.subject, chosen.relation)
+        others = [each for each in self._by_relation[chosen.relation] if each.object not in (None, chosen.object)]
+        if len(answers) != 1 or not others:
+            return None
+        facts, (place,) = self._evidence(answers, rng, leave=1)
+        rival = rng.choice(others)
+        assert rival.object is not None
+        true = facts[place]
+        false = Fact(true.subject, true.relation, self._label(rival.object), -true.statement,
+                     (chosen.subject, chosen.relation, rival.object))  # fmt: skip
+        at = rng.randrange(len(facts) + 1)
+        facts = (*facts[:at], false, *facts[at:])
+        places = sorted((at, place + (at <= place)))
+        said = [Copied(facts[i].object, i, "object") for i in places]
+        question = self._question(chosen.relation, chosen.subject, rng)
+        return Lesson(
+            "conflict", question, facts, ("The facts disagree: one says ", said[0], ", another ", said[1], ".")
+        )
+
+    def _unknown(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        question = self._question(chosen.relation, chosen.subject, rng)
+        facts, _ = self._evidence([], rng, about=chosen)
+        asked = self._of(chosen.relation, self._label(chosen.subject))
+        return Lesson("unknown", question, facts, (rng.choice(_REFUSALS).format(asked=asked) + ".",))
+
+    def _talk(self, rng: random.Random) -> Lesson | None:
+        question, answer = rng.choice(_TALK)
+        return Lesson("talk", question, (), (answer,))
+
+    # ------------------------------------------------------------------ answers and evidence
+
+    def _told(
+        self,
+        kind: Kind,
+        question: str,
+        steps: Sequence[Sequence[Statement]],
+        rng: random.Random,
+        *,
+        inverse: bool = False,
+    ) -> Lesson | None:
+        """Every hop in a sentence, with its answers copied from their statements."""
+        needed = [each for answers in steps for each in answers]
+        if len(needed) > self.settings.most_facts:
+            return None
+        facts, places = self._evidence(needed, rng)
+        pieces: list[Piece] = []
+        start = 0
+        for answers in steps:
+            here = places[start : start + len(answers)]
+            start += len(answers)
+            said = self._said(facts, here, self._phrasings[answers[0].relation], rng, inverse=inverse)
+            pieces += [" ", *said] if pieces else said
+        return Lesson(kind, question, facts, tuple(pieces))
+
+    def _said(
+        self,
+        facts: Sequence[Fact],
+        places: Sequence[int],
+        phrasing: Phrasing,
+        rng: random.Random,
+        *,
+        inverse: bool = False,
+    ) -> list[Piece]:
+        """One sentence for statements that share an end; the shared end is copied once."""
+        first = facts[places[0]]
+        answers: list[Piece] = _listed(
+            [
+                Copied(facts[i].subject if inverse else facts[i].object, i, "subject" if inverse else "object")
+                for i in places
+            ]
+        )
+        shared: Piece = Copied(
+            first.object if inverse else first.subject, places[0], "object" if inverse else "subject"
+        )
+        template = rng.choice(phrasing.sentences)
+        pieces: list[Piece] = []
+        for part in re.split(r"(\{subject\}|\{object\})", template):
+            if part in ("{subject}", "{object}"):
+                pieces += answers if (part == "{subject}") == inverse else [shared]
+            elif part:
+                pieces.append(part[:1].upper() + part[1:] if not pieces else part)
+        if not isinstance(pieces[-1], str) or not pieces[-1].rstrip().endswith("."):
+            pieces.append(".")
+        return pieces
+
+    def _evidence(
+        self, needed: Sequence[Statement], rng: random.Random, *, about: Statement | None = None, leave: int = 0
+    ) -> tuple[tuple[Fact, ...], list[int]]:
+        """The needed statements among distractors, shuffled, and their places.
+
+        Args:
+            about: what is asked and must not be answered: nothing of this subject and relation is shown.
+            leave: places to leave free.
+        """
+        key = about or needed[0]
+        wanted = {(each.subject, each.relation, each.object, each.literal) for each in needed}
+        asked = {(each.subject, each.relation) for each in (*needed, key)}
+        alike = self._by_relation[key.relation]
+        pool = list(self._by_subject.get(key.subject, ()))
+        pool += rng.sample(alike, k=min(12, len(alike)))
+        pool += rng.sample(self._statements, k=min(6, len(self._statements)))
+        rng.shuffle(pool)
+        room = max(0, rng.randint(len(needed), self.settings.most_facts) - len(needed) - leave)
+        others: list[Statement] = []
+        for each in pool:
+            what = (each.subject, each.relation, each.object, each.literal)
+            if len(others) < room and what not in wanted and (each.subject, each.relation) not in asked:
+                others.append(each)
+                wanted.add(what)
+        order = [*needed, *others]
+        rng.shuffle(order)
+        return tuple(self._fact(each) for each in order), [order.index(each) for each in needed]
+
+    def _renamed(self, lesson: Lesson, rng: random.Random) -> Lesson:
+        """The same lesson about things that do not exist. Longer names first, so that a name within one stays whole."""
+        names: dict[str, str] = {}
+        taken: set[str] = set()
+        for fact in lesson.facts:
+            for text, literal in ((fact.subject, False), (fact.object, fact.ends[2] is None)):
+                if text not in names:
+                    new = made_up_value(text, rng) if literal else made_up(rng)
+                    while new in taken:
+                        new = made_up(rng)
+                    taken.add(new)
+                    names[text] = new
+        if not names:
+            return lesson
+        either = re.compile(
+            "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names, key=len, reverse=True))
+        )
+
+        def other(text: str) -> str:
+            return either.sub(lambda match: names[match.group()], text)
+
+        facts = tuple(
+            Fact(names[each.subject], each.relation, names[each.object], each.statement, each.ends)
+            for each in lesson.facts
+        )
+        answer = tuple(
+            other(piece) if isinstance(piece, str) else Copied(names[piece.text], piece.fact, piece.role)
+            for piece in lesson.answer
+        )
+        return Lesson(lesson.kind, other(lesson.question), facts, answer)
+
+    # ------------------------------------------------------------------ the graph
+
+    def _question(self, relation: RelationId, subject: EntityId, rng: random.Random) -> str:
+        label = self._label(subject)
+        return _filled(rng.choice(self._held(self._phrasings[relation].questions)), label, label)
+
+    def _of(self, relation: RelationId, subject: str) -> str:
+        """The object of a relation as a phrase: `the capital of Peru`, `the one that Peru shares a border with`."""
+        noun = _noun(self._relations[relation])
+        if noun.split()[-1] not in _PREPOSITIONS and not noun.split()[0].endswith(("ed", "es", "s")):
+            return f"the {noun} of {subject}"
+        for template in self._phrasings[relation].sentences:
+            before, _, after = template.partition("{object}")
+            if "{subject}" in before and after.strip(" .") == "":
+                return "the one that " + before.replace("{subject}", subject).strip()
+        return f"the {noun} of {subject}"
+
+    def _held(self, templates: tuple[str, ...]) -> tuple[str, ...]:
+        """The phrasings of this split: of several, the last is held back."""
+        if len(templates) < 2:
+            return templates
+        return templates[:-1] if self.split == "train" else templates[-1:]
+
+    def _with(self, subject: EntityId, relation: RelationId) -> list[Statement]:
+        """What the graph says of a subject by one relation, each object once."""
+        found: dict[object, Statement] = {}
+        for each in self._by_subject[subject]:
+            if each.relation == relation:
+                found.setdefault((each.object, each.literal), each)
+        return list(found.values())
+
+    def _many(self, relation: RelationId) -> float:
+        """Share of a relation's subjects that have a second object by it."""
+        if relation not in self._second:
+            objects: dict[EntityId, set[object]] = {}
+            for each in self._by_relation[relation]:
+                objects.setdefault(each.subject, set()).add((each.object, each.literal))
+            self._second[relation] = sum(len(found) > 1 for found in objects.values()) / len(objects)
+        return self._second[relation]
+
+    def _belongs(self, entity: EntityId) -> bool:
+        digest = hashlib.sha256(f"{self.settings.seed}:{entity}".encode()).digest()
+        held = int.from_bytes(digest[:8], "big") / 2**64 < self.settings.test_share
+        return held == (self.split == "test")
+
+    def _fact(self, statement: Statement) -> Fact:
+        return Fact(self._label(statement.subject), _noun(self._relations[statement.relation]), self._object(statement),
+                    statement.id, (statement.subject, statement.relation, statement.object))  # fmt: skip
+
+    def _object(self, statement: Statement) -> str:
+        if statement.literal is not None:
+            return statement.literal.value
+        assert statement.object is not None
+        return self._label(statement.object)
+
+    def _label(self, entity: EntityId) -> str:
+        return self._graph.label(entity)
+
+    def _readable(self, statement: Statement) -> bool:
+        subject = self._graph.label(statement.subject)
+        return 0 < len(subject) <= 60 and 0 < len(self._object(statement)) <= 60 and subject != self._object(statement)
+
+
+def _noun(relation: Relation) -> str:
+    return relation.label.replace("_", " ")
+
+
+def _listed(items: Sequence[Copied]) -> list[Piece]:
+    """A, B and C."""
+    pieces: list[Piece] = []
+    for place, item in enumerate(items):
+        if place:
+            pieces.append(" and " if place == len(items) - 1 else ", ")
+        pieces.append(item)
+    return pieces
+
+
+def _filled(template: str, subject: str, object_: str) -> str:
+    text = template.replace("{subject}", "\0").replace("{object}", object_).replace("\0", subject)
+    return text[:1].upper() + text[1:]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
