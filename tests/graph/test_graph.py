@@ -128,6 +128,26 @@ def test_many_changes_rebuild_the_indexes(graph: Graph, monkeypatch: pytest.Monk
     assert graph.mentions("town 7")[0].entities == (ids[7],)
 
 
+def test_a_delta_that_has_grown_is_made_a_new_base_meanwhile(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, names = graph.adjacency, graph.mention_index
+    monkeypatch.setattr(graph_module, "REBUILD", 5)
+    for number in range(12):
+        with graph.store.writer() as writer:
+            writer.add_statement(writer.add_entity(f"town {number}"), 1, 1)
+        graph.refresh()
+        found = graph.neighbours(1, inverse=True)
+        assert len(found.entity_N) == number + 1
+        assert graph.mentions(f"town {number}")[0].entities == (number + 4,)
+    assert graph._renewing is not None
+    graph._renewing.join()
+    assert graph.adjacency is not base
+    assert graph.mention_index is not names
+    assert graph.adjacency.delta < 12
+    assert len(graph.neighbours(1, inverse=True).entity_N) == 12
+    assert [each.entities for each in graph.mentions("town 0, town 11")] == [(4,), (15,)]
+    assert graph.transaction == graph.store.transaction()
+
+
 def test_threads_may_ask_while_another_edits(graph: Graph) -> None:
     """Every look sees the old capital or the new one, never both or neither."""
     stop, problems = threading.Event(), []

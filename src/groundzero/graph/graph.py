@@ -33,6 +33,8 @@ from groundzero.graph.store import Reader, Store
 
 REBUILD = 20_000
 """Changes since the last look beyond which an index is built anew rather than brought up to date."""
+RENEW = 0.25
+"""Part of the base that a delta may grow to before a new base is built in the background."""
 
 
 class Graph:
@@ -46,6 +48,7 @@ class Graph:
         self._lock = threading.RLock()  # one thread at a time builds indexes or brings them up to date
         self._changing = threading.Lock()  # held for the moment in which what was read is put into them
         self._transaction: Transaction = store.transaction()
+        self._renewing: threading.Thread | None = None
         self._adjacency: Adjacency | None = None
         self._mentions: MentionIndex | None = None
         self._entities: dict[EntityId, Entity] = {}
@@ -57,6 +60,9 @@ class Graph:
         return cls(open_store(location, create=create, read_only=read_only))
 
     def close(self) -> None:
+        """Close the store. An index that is being built is waited for."""
+        if self._renewing is not None:
+            self._renewing.join()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -86,6 +92,7 @@ class Graph:
             if latest != since:
                 self._catch_up(now, since)
                 self._transaction = latest
+        self._renew_if_grown()
         return latest
 
     @property
@@ -178,6 +185,32 @@ class Graph:
                     writer.retire(each.id)
         self.refresh()
         return added
+
+    def _renew_if_grown(self) -> None:
+        """Start a thread that builds bases of the indexes whose delta has grown large; questions go on meanwhile."""
+        grown = [
+            each is not None and each.delta > max(REBUILD, RENEW * each.size)
+            for each in (self._adjacency, self._mentions)
+        ]
+        if any(grown) and (self._renewing is None or not self._renewing.is_alive()):
+            self._renewing = threading.Thread(target=self._renew, args=grown, name="graph-renewal", daemon=True)
+            self._renewing.start()
+
+    def _renew(self, adjacency: bool, mentions: bool) -> None:
+        with self.store.snapshot() as now:
+            base = now.transaction()
+            new_adjacency = Adjacency(now.triples()) if adjacency else None
+            new_mentions = MentionIndex(_names(now.entities())) if mentions else None
+        with self._lock, self.store.snapshot() as now:  # what came while they were built
+            if new_adjacency is not None:
+                for statement in now.changes(base):
+                    new_adjacency.apply(statement)
+            if new_mentions is not None:
+                for entity in {*now.newcomers(base), *(entity for entity, _ in now.renamed(base))}:
+                    new_mentions.rename(entity, [name for _, name in _names([now.entity(entity)])])
+            self._catch_up(now, self._transaction)
+            self._transaction = now.transaction()
+            self._adjacency, self._mentions = new_adjacency or self._adjacency, new_mentions or self._mentions
 
     def _as_of(self) -> Transaction | None:
         return self._transaction if self.store.capabilities.as_of else None

@@ -53,6 +53,11 @@ class MentionIndex:
         self._longest = 0
 
     @property
+    def size(self) -> int:
+        """Different names in the base."""
+        return len(self._entities)
+
+    @property
     def delta(self) -> int:
         """How many entities were renamed since the base was built."""
         return len(self._forms_of)

@@ -219,8 +219,13 @@ class PostgresStore(PostgresReader):
             self._process, self._turn, self._thread, self._writing = os.getpid(), threading.Lock(), None, None
             self._idle = []
             self._connection = self._connect(self._address)
-        elif self._connection.broken:  # the server was restarted
-            self._connection = self._connect(self._address)
+        try:
+            return super()._all(sql, parameters)
+        except StorageError:
+            if not self._connection.closed:
+                raise
+        self._connection.close()
+        self._connection = self._connect(self._address)  # the server ended it, or was restarted
         return super()._all(sql, parameters)
 
     @contextmanager
@@ -234,9 +239,8 @@ class PostgresStore(PostgresReader):
             raise self._is_held("another thread of this process")
         try:
             self._thread = threading.get_ident()
-            if self._writing is None or self._writing.closed:
-                self._writing = self._connect(self._address)
-                self._writing.execute("SET synchronous_commit = on")
+            self._connect_to_write()
+            assert self._writing is not None
             while not self._ask("SELECT pg_try_advisory_lock(?)", (self._address.lock,)):
                 if time.monotonic() > deadline:
                     raise self._is_held(self._holder())
@@ -249,6 +253,16 @@ class PostgresStore(PostgresReader):
         finally:
             self._thread = None
             self._turn.release()
+
+    def _connect_to_write(self) -> None:
+        if self._writing is not None and not self._writing.closed:
+            try:
+                self._writing.execute("SET synchronous_commit = on")
+                return
+            except psycopg.Error:  # the server ended it, or was restarted; nothing was asked of it yet
+                self._writing.close()
+        self._writing = self._connect(self._address)
+        self._writing.execute("SET synchronous_commit = on")
 
     def _ask(self, sql: str, parameters: Sequence[Any]) -> Any:
         assert self._writing is not None
