@@ -59,8 +59,8 @@ def hold_trial(name: str, data: st.DataObject) -> None:
 def gradients_of_the_package() -> dict[str, object]:
     """Every public function called `..._backward`, class with a `backward`, and method called `backward_...`."""
     found: dict[str, object] = {}
-    for module_info in pkgutil.iter_modules(groundzero.reference.__path__, "groundzero.reference."):
-        module = importlib.import_module(module_info.name)
+    for module_info in pkgutil.iter_modules(groundzero.reference.__path__):
+        module = importlib.import_module(f"groundzero.reference.{module_info.name}")
         for name, thing in vars(module).items():
             if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
                 continue
