@@ -1,11 +1,13 @@
 # make quickstart   a GPT of your own, trained in minutes, from an empty clone
 # make test         everything that every change must pass
+# make ladder       how far the NumPy twin and PyTorch are apart, rung by rung
+# make mutation     seeded bugs, one at a time: the tests must notice every one
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
 
-.PHONY: quickstart test lint slow setup clean
+.PHONY: quickstart test lint slow ladder mutation setup clean
 
 quickstart: $(STAMP)
 	$(BIN)/gz quickstart
@@ -21,6 +23,12 @@ lint: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+ladder: $(STAMP)
+	$(BIN)/python -m tests.reference.ladder
+
+mutation: $(STAMP)
+	$(BIN)/python -m tests.mutation
 
 setup: $(STAMP)
 
