@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from groundzero.errors import InputError
 from groundzero.graph.derived import entity_label, relation_label
@@ -169,44 +171,51 @@ class _Importer:
                     writer.add_source(key, digest=known)
 
     def _write(self, writer: Writer, batch: list[Row]) -> None:
-        triples: dict[str | None, list[tuple[int, int, int]]] = defaultdict(list)
-        entities, relations, here = self._entities, self._relations, triples[THIS_FILE]
-        self._meet(writer, batch)
+        self._write_triples(writer, [row for row in batch if type(row) is Triple])
+        plain: dict[str | None, list[tuple[int, int, int]]] = defaultdict(list)
         for row in batch:
+            if type(row) is Triple:
+                continue
             try:
-                if type(row) is Triple:
-                    subject, relation, object_ = row
-                    here.append(
-                        (
-                            entities.get(subject) or self._entity(writer, subject),
-                            relations.get(relation) or self._relation(writer, relation),
-                            entities.get(object_) or self._entity(writer, object_),
-                        )
-                    )
-                elif isinstance(row, Fact) and isinstance(row.object, str) and row[4:] == _PLAIN:
+                if isinstance(row, Fact) and isinstance(row.object, str) and row[4:] == _PLAIN:
                     ends = (self._entity(writer, row.subject), self._relation(writer, row.relation))
-                    triples[row.source].append((*ends, self._entity(writer, row.object)))
+                    plain[row.source].append((*ends, self._entity(writer, row.object)))
                 else:
                     self._write_other(writer, row)
             except InputError as error:
                 self._report.read.skip("refused by the store", f"{error.message} {row}", line=0)
-        for source, found in triples.items():
-            if found:
-                writer.add_triples(found, source=None if source is None else self._source(writer, source))
+        for source, triples in plain.items():
+            writer.add_triples(triples, source=None if source is None else self._source(writer, source))
 
-    def _meet(self, writer: Writer, batch: list[Row]) -> None:
-        """Give ids to the entities of plain triples, many at a time."""
-        known = self._entities
-        new: dict[str, None] = {}
-        for row in batch:
-            if type(row) is Triple:
-                if row[0] not in known:
-                    new[row[0]] = None
-                if row[2] not in known:
-                    new[row[2]] = None
-        keys = [key for key in new if len(key) <= MAX_TEXT and is_storable(key)]
-        labels = [entity_label(key) for key in keys] if self.derives else None
-        known.update(zip(keys, writer.add_entities(keys, labels=labels), strict=True))
+    def _write_triples(self, writer: Writer, batch: list[Triple]) -> None:
+        """Plain statements of this file, column by column: a million rows leave no time for more."""
+        if not batch:
+            return
+        subjects, relations, objects = zip(*batch, strict=True)
+        bad = self._meet(writer, dict.fromkeys((*subjects, *objects)))
+        if bad:
+            for row in batch:
+                if row[0] in bad or row[2] in bad:
+                    self._report.read.skip("a name that no store keeps", str(row), line=0)
+            self._write_triples(writer, [row for row in batch if not (row[0] in bad or row[2] in bad)])
+            return
+        for key in dict.fromkeys(relations):
+            self._relation(writer, key)
+        ends_N3 = np.empty((len(batch), 3), dtype=np.int64)
+        ends_N3[:, 0] = list(map(self._entities.__getitem__, subjects))
+        ends_N3[:, 1] = list(map(self._relations.__getitem__, relations))
+        ends_N3[:, 2] = list(map(self._entities.__getitem__, objects))
+        writer.add_triples(cast(Any, ends_N3), source=self._source(writer, THIS_FILE))
+
+    def _meet(self, writer: Writer, keys: Iterable[str]) -> set[str]:
+        """Give ids to entities that have none yet, many at a time; returns the keys that no store keeps."""
+        new = [key for key in keys if key not in self._entities]
+        bad = {key for key in new if len(key) > MAX_TEXT or not is_storable(key)}
+        if bad:
+            new = [key for key in new if key not in bad]
+        labels = [entity_label(key) for key in new] if self.derives else None
+        self._entities.update(zip(new, writer.add_entities(new, labels=labels), strict=True))
+        return bad
 
     def _write_other(self, writer: Writer, row: Row) -> None:
         if isinstance(row, Fact):
