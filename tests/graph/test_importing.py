@@ -144,6 +144,13 @@ def test_names_come_from_keys_until_somebody_gives_them(store: Store, tmp_path: 
     assert (douglas.label, douglas.types) == ("Douglas", ("human",))
 
 
+def test_types_given_as_keys_are_called_by_their_labels(store: Store, tmp_path: Path) -> None:
+    import_file(store, write(tmp_path, "Q42\tP106\tQ36180\n"))
+    import_names(store, write(tmp_path, '{"Q5": {"label": "human"}}', "labels.json"), "label", everyone=True)
+    import_names(store, write(tmp_path, '{"Q42": ["Q5", "Q99", "person"]}', "types.json"), "type")
+    assert store.entity(store.find_entity("Q42") or 0).types == ("human", "Q99", "person")
+
+
 def test_names_for_everyone_make_entities(store: Store, tmp_path: Path) -> None:
     import_names(store, write(tmp_path, "Q9\tsomebody\n"), "label", everyone=True)
     assert [entity.label for entity in store.entities()] == ["somebody"]

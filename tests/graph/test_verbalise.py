@@ -153,6 +153,12 @@ def test_the_past_can_be_told(store: Store) -> None:
             "Who or what plays in club {object}?",
         ),
         (
+            "co-occurs with",
+            "{subject} co-occurs with {object}.",
+            "What does {subject} co-occur with?",
+            "Who or what co-occurs with {object}?",
+        ),
+        (
             "wears_number",
             "{subject} wears number {object}.",
             "Which number does {subject} wear?",
@@ -202,6 +208,16 @@ def test_the_graph_own_words_come_first() -> None:
     assert phrasing.sentences == ("{object} rules {subject}.",)
     assert phrasing.questions[0] == "Who rules {subject}?"
     assert "What is the domain of {object}?" in phrasing.inverse
+
+
+def test_nothing_is_said_twice_of_one_thing(store: Store) -> None:
+    with store.writer() as writer:
+        club, player = writer.add_entity("Watford"), writer.add_entity("Ann")
+        writer.add_triples([(player, writer.add_relation("plays_in_club"), club)], source=None)
+        writer.add_triples([(club, writer.add_relation("plays_in_club_inverse"), player)], source=None)
+    for name in ("Watford", "Ann"):
+        texts = [row.text for row in verbalise(store) if row.subject == store.find_entity(name)]
+        assert len(texts) == len(set(texts))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))

@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,10 +117,13 @@ def import_names(
     with open_input(path) as source:
         report = ImportReport(path, f"{owner} {kind} names", "")
         find = store.find_entity if owner == "entity" else store.find_relation
+        types = _Types(store) if kind == "type" else None
         added = 0
         stream = iter(read_names(source, report.read, kind, owner=owner))
         while batch := list(islice(stream, 20_000)):
             wanted = [row for row in batch if everyone or find(row.key) is not None]
+            if types is not None:
+                wanted = [row._replace(text=types.label(row.text)) for row in wanted]
             if len(batch) > len(wanted):
                 report.read.note(f"{kind} names for what is not in the graph", len(batch) - len(wanted))
             if everyone:
@@ -136,6 +139,21 @@ def import_names(
     report.added = {"names": added}
     report.seconds = time.monotonic() - started
     return report
+
+
+class _Types:
+    """Types that are written as the key of a thing, by what the thing is called."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._labels: dict[str, str] = {}
+
+    def label(self, text: str) -> str:
+        """The label of the entity with this key; the text itself where there is none."""
+        if text not in self._labels:
+            found = self._store.find_entity(text)
+            self._labels[text] = text if found is None else self._store.entity(found).label
+        return self._labels[text]
 
 
 class _Importer:
@@ -192,7 +210,7 @@ class _Importer:
         if not batch:
             return
         subjects, relations, objects = zip(*batch, strict=True)
-        bad = self._meet(writer, dict.fromkeys((*subjects, *objects)))
+        bad = self._meet(writer, dict.fromkeys(chain.from_iterable(zip(subjects, objects, strict=True))))
         if bad:
             for row in batch:
                 if row[0] in bad or row[2] in bad:

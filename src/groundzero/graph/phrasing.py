@@ -160,6 +160,10 @@ def _base_form(word: str) -> str | None:
     """`plays` as play, `carries` as carry; None where it is no verb that we know."""
     if word in ("has", "have"):
         return "have"
+    prefix, hyphen, rest = word.rpartition("-")
+    if hyphen:  # co-occurs
+        base = _base_form(rest)
+        return base and f"{prefix}-{base}"
     for ending, replaced in (("ies", "y"), ("es", ""), ("es", "e"), ("s", "")):
         if word.endswith(ending) and word[: len(word) - len(ending)] + replaced in _words("verbs"):
             return word[: len(word) - len(ending)] + replaced

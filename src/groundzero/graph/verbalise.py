@@ -84,7 +84,11 @@ def verbalise(
     speaker = _Speaker(reader, settings or VerbaliseSettings(), at, report or VerbaliseReport())
     for entity in reader.entities(at=at):
         speaker.report.entities += 1
-        yield from speaker.about(entity)
+        said: set[tuple[str, str]] = set()  # a relation and its inverse say the same
+        for row in speaker.about(entity):
+            if (row.kind, row.text) not in said:
+                said.add((row.kind, row.text))
+                yield row
 
 
 class _Speaker:

@@ -28,6 +28,7 @@ SCHEMA = 1
 _SUBJECT = ("subject", "head", "s", "h")
 _RELATION = ("relation", "predicate", "property", "r", "p")
 _OBJECT = ("object", "tail", "o", "t", "value")
+_KEY = ("key", "id", "qid", "mid", "iri", "uri", "entity")
 _KINDS: tuple[str, ...] = get_args(NameKind)
 _SIMPLE_NAMES = (
     ("label", "label"), ("name", "label"), ("aliases", "alias"), ("alias", "alias"), ("description", "description"),
@@ -108,14 +109,14 @@ def _rows(record: dict[str, Any], report: ReadReport) -> Iterator[Row]:
         yield from _names(record, EntityName)
     elif kind == "statement" or _first(record, _SUBJECT) is not None:
         yield _statement(record)
-    elif _first(record, ("key", "id")) is not None:
+    elif _first(record, _KEY) is not None:
         yield from _names(record, EntityName)
     else:
         report.skip("neither a statement nor an entity", json.dumps(record, ensure_ascii=False))
 
 
 def _names(record: dict[str, Any], row: type[EntityName] | type[RelationName]) -> Iterator[Row]:
-    key = _key(_first(record, ("key", "id")))
+    key = _key(_first(record, _KEY))
     yield row(key, "")
     for name in record.get("names", ()):
         if name["kind"] not in _KINDS:
