@@ -1,10 +1,10 @@
 """Learning what questions mean from question-answer pairs: no paths are given, only what the answers are.
 
-Among the paths that the graph offers from the mentioned entity, those that lead to exactly the given answers are right.
-A log-linear model over paths is trained so that right paths outscore the others the search finds, and outscore
-sequences of hops that the graph does not have there (which is how a missing fact is told from a present one). The cut
-of the question into stretches is latent: each step takes the best cut under the current weights. AdaGrad, one pair at
-a time, weights averaged over the last half of the passes.
+Among the paths that the graph offers from what a question mentions, those that lead to the given answers are right
+(`examples`). A log-linear model over paths is trained so that right paths outscore the others that the search finds,
+and outscore sequences of hops that the graph does not have there (which is how a missing fact is told from a present
+one). The cut of the question into stretches is latent: each step takes the best cut under the current weights.
+AdaGrad, one pair at a time, weights averaged over the second half of the passes; pairs already sure are mostly skipped.
 
 Shapes: N words, C hops, F features.
 """
@@ -12,25 +12,36 @@ Shapes: N words, C hops, F features.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from groundzero.ground.alignment import Reading
+from groundzero.ground.conjunction import Mentioned, conjunctions
 from groundzero.ground.hypotheses import read
 from groundzero.ground.scorer import Learned, PathScorer, cut_features, learned_features
-from groundzero.ground.search import Path, PathSearch
+from groundzero.ground.search import PathSearch
 from groundzero.ground.words import Word
 from groundzero.settings import Settings
+
+Branches = tuple[tuple[int, ...], ...]
+"""Hops from each mention."""
+RIVALS = 12
+"""Paths that a right one is compared with."""
+SURE = 0.98
+"""Probability of the right paths from which a pair is skipped but for one time in SKIPPED."""
+SKIPPED = 5
+MARGINS = (1.0, 4.0)
+"""Least and greatest margin of refusal."""
 
 
 class LearningConfig(Settings):
     """How a scorer is fitted."""
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Passes over the pairs."""
     learning_rate: float = Field(default=0.3, gt=0)
     """AdaGrad's."""
@@ -46,20 +57,28 @@ class LearningConfig(Settings):
     """Of the order of the pairs."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """A question about one mentioned entity, ready to learn from."""
+    """A question about one or two mentioned entities, with what it was found to mean."""
 
-    words: list[Word]
-    first: int
-    last: int
-    entity: int
-    right: tuple[tuple[int, ...], ...]
-    """Paths that lead to the given answers."""
+    words: tuple[Word, ...]
+    mentions: tuple[Mentioned, ...]
+    right: frozenset[Branches]
+    """Readings that lead to the given answers."""
 
     @property
     def covered(self) -> frozenset[int]:
-        return frozenset(range(self.first, self.last))
+        return frozenset(place for each in self.mentions for place in range(each.first, each.last))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A reading of a pair under the current weights."""
+
+    branches: Branches
+    score: float
+    stretches: tuple[tuple[tuple[int, ...], ...], ...]
+    direction: int | None = None
 
 
 class _Weights:
@@ -77,124 +96,144 @@ class _Weights:
 
 
 def fit(scorer: PathScorer, search: PathSearch, pairs: Sequence[Pair], config: LearningConfig | None = None) -> Learned:
-    """Weights on top of what `scorer` knows beforehand.
+    """Weights on top of what `scorer` knows beforehand; pairs without a right reading teach nothing.
 
     Args:
         scorer: without learnt weights.
-        pairs: those without a right path teach nothing.
     """
     config = config or LearningConfig()
     pairs = [pair for pair in pairs if pair.right]
-    learned, hops = _empty(scorer, pairs, config), len(scorer.table)
-    weights = _Weights((len(learned.rows) + 1, hops))  # the last row is the hops' own bias
-    cuts, directions = _Weights((len(learned.cut_rows),)), _Weights((2,))
-    weights.value = np.zeros((len(learned.rows) + 1, hops))
-    learned.weight_FC, learned.bias_C = weights.value[:-1], weights.value[-1]
-    learned.cut_F, learned.direction_2 = cuts.value, directions.value
-    model = PathScorer(scorer.table, learned)
-    base_C = scorer.bias_C
+    training = _Training(scorer, search, pairs, config)
     order = np.random.default_rng(config.seed)
-    averaged = 0
     for epoch in range(config.epochs):
-        for number in order.permutation(len(pairs)):
-            model.bias_C = base_C + learned.bias_C
-            _learn_one(model, search, pairs[number], (weights, cuts, directions), config)
-        if 2 * epoch + 1 >= config.epochs:
-            averaged += 1
-            for each in (weights, cuts, directions):
-                each.total += each.value
-    count = max(averaged, 1)
-    learned.weight_FC, learned.bias_C = weights.total[:-1] / count, weights.total[-1] / count
-    learned.cut_F, learned.direction_2 = cuts.total / count, directions.total / count
-    return learned
+        for number in order.permutation(len(pairs)).tolist():
+            if training.sureness[number] < SURE or order.integers(SKIPPED) == 0:
+                training.learn_from(number)
+        if 2 * (epoch + 1) > config.epochs:
+            training.remember()
+    return training.finish()
 
 
-def _empty(scorer: PathScorer, pairs: Sequence[Pair], config: LearningConfig) -> Learned:
-    """The features worth a weight."""
+class _Training:
+    def __init__(self, scorer: PathScorer, search: PathSearch, pairs: list[Pair], config: LearningConfig) -> None:
+        self.learned = _empty(pairs, config)
+        self.sureness = np.zeros(len(pairs))
+        self._leads = np.zeros(len(pairs))
+        self._pairs, self._search, self._config = pairs, search, config
+        self._hops = _Weights((len(self.learned.rows) + 1, len(scorer.table)))  # the last row is the hops' own bias
+        self._cuts, self._directions = _Weights((len(self.learned.cut_rows),)), _Weights((2,))
+        self._base_C = scorer.bias_C
+        self._remembered = 0
+        learned = self.learned
+        learned.weight_FC, learned.bias_C = self._hops.value[:-1], self._hops.value[-1]
+        learned.cut_F, learned.direction_2 = self._cuts.value, self._directions.value
+        self._model = PathScorer(scorer.table, learned)
+
+    def learn_from(self, number: int) -> None:
+        """One step on one pair."""
+        pair = self._pairs[number]
+        self._model.bias_C = self._base_C + self.learned.bias_C
+        tried = self._readings(pair)
+        is_right = np.array([each.branches in pair.right for each in tried])
+        if not is_right.any():
+            return
+        score = np.array([each.score for each in tried])
+        chance = np.exp(score - score.max())
+        chance /= chance.sum()
+        wanted = np.where(is_right, chance, 0.0)
+        self.sureness[number] = wanted.sum()
+        self._leads[number] = score.max() - score[is_right].max()
+        wanted /= max(float(wanted.sum()), 1e-12)
+        of_words, of_cuts = self._rows(pair)
+        for each, slope in zip(tried, (wanted - chance).tolist(), strict=True):
+            if abs(slope) > 1e-3:
+                self._step(each, slope, of_words, of_cuts)
+
+    def remember(self) -> None:
+        """Let the weights as they are count for the average."""
+        self._remembered += 1
+        for each in (self._hops, self._cuts, self._directions):
+            each.total += each.value
+
+    def finish(self) -> Learned:
+        """The averaged weights, and the margin that hardly any pair needed."""
+        learned, count = self.learned, max(self._remembered, 1)
+        learned.weight_FC, learned.bias_C = self._hops.total[:-1] / count, self._hops.total[-1] / count
+        learned.cut_F, learned.direction_2 = self._cuts.total / count, self._directions.total / count
+        most = float(np.quantile(self._leads, 0.99)) if len(self._leads) else 0.0
+        learned.margin = min(max(most + MARGINS[0], MARGINS[0]), MARGINS[1])
+        return learned
+
+    def _step(self, tried: _Tried, slope: float, of_words: dict[int, list[int]], of_cuts: dict[int, list[int]]) -> None:
+        if tried.direction is not None:
+            self._directions.step(np.array([tried.direction]), slope, self._config)
+        for codes, stretches in zip(tried.branches, tried.stretches, strict=True):
+            for step, (code, stretch) in enumerate(zip(codes, stretches, strict=True)):
+                rows = [row for place in stretch for row in of_words.get(place, ())]
+                rows.append(len(self.learned.rows))
+                self._hops.step((np.array(rows), np.full(len(rows), code)), slope, self._config)
+                if step and stretch and (begun := of_cuts.get(stretch[0])):
+                    self._cuts.step(np.array(begun), slope, self._config)
+
+    def _rows(self, pair: Pair) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """Rows of the features of each word, as part of a stretch and as its beginning."""
+        of_words: dict[int, list[int]] = {}
+        for place, feature in learned_features(pair.words, pair.covered):
+            if (row := self.learned.rows.get(feature)) is not None:
+                of_words.setdefault(place, []).append(row)
+        of_cuts: dict[int, list[int]] = {}
+        for place, feature in cut_features(pair.words):
+            if (row := self.learned.cut_rows.get(feature)) is not None:
+                of_cuts.setdefault(place, []).append(row)
+        return of_words, of_cuts
+
+    def _readings(self, pair: Pair) -> list[_Tried]:
+        """The right readings and their strongest rivals."""
+        if len(pair.mentions) == 2:
+            return list(self._pairings(pair))
+        mention, config = pair.mentions[0], self._config
+        reading = read(self._model, pair.words, mention.first, mention.last)
+        met = self._search.paths(mention.entity, reading, max_hops=config.max_hops, beam=config.beam)[:RIVALS]
+        lengths = range(1, min(config.max_hops, reading.size - 1) + 1)
+        codes = {path.codes for path in met} | {reading.any_path(hops) for hops in lengths}
+        codes |= {branches[0] for branches in pair.right}
+        return [_cut(reading, each) for each in sorted(codes) if len(each) in lengths]
+
+    def _pairings(self, pair: Pair) -> Iterator[_Tried]:
+        score_NC = self._model.scores(pair.words, covered=pair.covered)
+        places = [place for place in range(len(pair.words)) if place not in pair.covered]
+        left, right = pair.mentions
+        found = conjunctions(self._search, score_NC, self._model.bias_C, left, right, places)
+        for rank, each in enumerate(found):
+            branches = tuple((code,) for code in each.codes)
+            if rank < RIVALS or branches in pair.right:
+                yield _Tried(branches, each.score, tuple((stretch,) for stretch in each.words))
+        for one, other in ((left, right), (right, left)):  # that a single mention explains it all is a rival too
+            names = frozenset(range(other.first, other.last))
+            reading = read(self._model, pair.words, one.first, one.last, names=names)
+            for path in self._search.paths(one.entity, reading, max_hops=1, beam=1)[:2]:
+                yield _cut(reading, path.codes)
+
+
+def _cut(reading: Reading, codes: tuple[int, ...]) -> _Tried:
+    score, direction, stretches = reading.cut(codes)
+    return _Tried((codes,), score, (tuple(tuple(stretch) for stretch in stretches),), direction)
+
+
+def _empty(pairs: Sequence[Pair], config: LearningConfig) -> Learned:
+    """The features worth a weight, without weights."""
     seen: Counter[str] = Counter()
     seen_cuts: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for pair in pairs:
-        seen.update({feature for _, feature in learned_features(pair.words, pair.covered)})
+        covered = pair.covered
+        seen.update({feature for _, feature in learned_features(pair.words, covered)})
         seen_cuts.update({feature for _, feature in cut_features(pair.words)})
-        words.update({word.stem for place, word in enumerate(pair.words) if place not in pair.covered})
+        words.update({word.stem for place, word in enumerate(pair.words) if place not in covered})
 
     def kept(counts: Counter[str]) -> dict[str, int]:
         often = sorted(feature for feature, count in counts.items() if count >= config.min_count)
         return {feature: row for row, feature in enumerate(often)}
 
-    return Learned(
-        rows=kept(seen),
-        cut_rows=kept(seen_cuts),
-        words=frozenset(word for word, count in words.items() if count >= config.min_count),
-    )
-
-
-def _learn_one(
-    model: PathScorer,
-    search: PathSearch,
-    pair: Pair,
-    weights: tuple[_Weights, _Weights, _Weights],
-    config: LearningConfig,
-) -> None:
-    reading = read(model, pair.words, pair.first, pair.last)
-    met = search.paths(pair.entity, reading, max_hops=config.max_hops, beam=config.beam)[:12]
-    right = set(pair.right)
-    rivals = {path.codes for path in met} | {
-        reading.any_path(hops) for hops in range(1, config.max_hops + 1) if hops < reading.size
-    }
-    tried = [codes for codes in chain(pair.right, rivals - right) if len(codes) < reading.size]
-    if not tried or tried[0] not in right:
-        return
-    cut = [reading.cut(codes) for codes in tried]
-    score = np.array([each[0] for each in cut])
-    chance = np.exp(score - score.max())
-    chance /= chance.sum()
-    is_right = np.array([codes in right for codes in tried])
-    wanted = np.where(is_right, chance, 0.0)
-    wanted /= max(wanted.sum(), 1e-12)
-    features: dict[int, list[int]] = {}
-    learned = model.learned
-    assert learned is not None
-    for place, feature in learned_features(pair.words, pair.covered):
-        row = learned.rows.get(feature)
-        if row is not None:
-            features.setdefault(place, []).append(row)
-    cut_rows: dict[int, list[int]] = {}
-    for place, feature in cut_features(pair.words):
-        row = learned.cut_rows.get(feature)
-        if row is not None:
-            cut_rows.setdefault(place, []).append(row)
-    of_hops, of_cuts, of_directions = weights
-    for number in np.flatnonzero(np.abs(wanted - chance) > 1e-3):
-        slope = float(wanted[number] - chance[number])
-        _, direction, stretches = cut[number]
-        of_directions.step(np.array([direction]), slope, config)
-        for step, (code, stretch) in enumerate(zip(tried[number], stretches, strict=True)):
-            rows = [row for place in stretch for row in features.get(place, ())]
-            rows.append(len(learned.rows))
-            of_hops.step((np.array(rows), np.full(len(rows), code)), slope, config)
-            if step and (begun := cut_rows.get(stretch[0])):
-                of_cuts.step(np.array(begun), slope, config)
-
-
-def right_paths(search: PathSearch, entity: int, answers: Iterable[int], *, max_hops: int = 3) -> list[tuple[int, ...]]:
-    """Every path from `entity` that leads to exactly these entities."""
-    wanted = np.unique(np.fromiter(answers, np.int64))
-    found: list[tuple[int, ...]] = []
-    frontier: list[tuple[tuple[int, ...], NDArray[np.int64]]] = [((), np.array([entity]))]
-    for _ in range(max_hops):
-        grown = []
-        for codes, entities in frontier:
-            code_K, ends = search.onward(entities)
-            for code, end in zip(code_K.tolist(), ends, strict=True):
-                reached = np.unique(end)
-                if np.array_equal(reached, wanted):
-                    found.append((*codes, code))
-                if len(reached):
-                    grown.append(((*codes, code), reached))
-        frontier = grown[:4000]
-    return found
-
-
-__all__ = ["LearningConfig", "Pair", "Path", "fit", "read", "right_paths"]
+    known = frozenset(word for word, count in words.items() if count >= config.min_count)
+    return Learned(rows=kept(seen), cut_rows=kept(seen_cuts), words=known)

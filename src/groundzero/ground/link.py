@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -27,6 +27,8 @@ PRIOR = 0.25
 """Worth of each doubling (natural) of what is said of an entity."""
 CASE = 0.6
 """Of a name written with its capitals, and against one that has none where the label has."""
+CONTAINED = 3.0
+"""What it costs to read a part of a longer name as a name."""
 WINDOWS = 16
 """Stretches of words that are tried as misspelt names."""
 FUZZY = 2.5
@@ -101,7 +103,7 @@ class Linker:
             ]
             candidates.sort(key=lambda candidate: (-candidate.score, candidate.entity))
             links.append(Link(first, last, mention.surface, tuple(candidates)))
-        return links
+        return [_inside(link) if any(link.words < other.words for other in links) else link for link in links]
 
     def _likeliest(self, entities: Sequence[EntityId]) -> list[EntityId]:
         if len(entities) <= MAX_ENTITIES:
@@ -222,6 +224,12 @@ class Linker:
                     by_letter.setdefault(token[:1], []).append(token)
                 self._vocabulary = at, by_letter
             return self._vocabulary[1]
+
+
+def _inside(link: Link) -> Link:
+    """A name within a longer one: "York" of "New York"."""
+    lower = (Candidate(each.entity, each.score - CONTAINED) for each in link.candidates)
+    return replace(link, candidates=tuple(lower))
 
 
 def _weight(words: Sequence[Word], link: Link) -> float:

@@ -9,7 +9,7 @@ graph disagrees with itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +19,11 @@ from pydantic import Field
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
 from groundzero.ground.answer import Answer, Candidate, Evidence, Seconds
+from groundzero.ground.examples import Example, Teacher
 from groundzero.ground.facts import LiveFacts
 from groundzero.ground.hops import HopTable
 from groundzero.ground.hypotheses import Asked, Hypothesis, hypotheses
+from groundzero.ground.learning import LearningConfig, fit
 from groundzero.ground.link import Link, Linker
 from groundzero.ground.query import Query, Result
 from groundzero.ground.refusal import why_not
@@ -72,7 +74,7 @@ class Reasoner:
         self.graph = graph
         self.config = config or ReasonConfig()
         self.linker = Linker(graph)
-        self._learned = learned
+        self.learned = learned
         self._relations: tuple[Relation, ...] | None = None
         self.refresh()
 
@@ -84,10 +86,23 @@ class Reasoner:
             rows_E4 = self.graph.adjacency.rows()
             literals = self.graph.store.counts().triples > len(rows_E4)
             self.table = HopTable(relations, rows_E4)
-            self.scorer = PathScorer(self.table, self._learned)
+            self.scorer = PathScorer(self.table, self.learned)
             self.search = PathSearch(self.graph, self.table, literals=literals)
             self._relations = relations
         return at
+
+    def learn(self, examples: Iterable[Example], config: LearningConfig | None = None) -> int:
+        """Learn from question-answer pairs; returns how many of them the graph could answer."""
+        self.refresh()
+        config = config or LearningConfig(max_hops=self.config.max_hops)
+        pairs = Teacher(self.graph, self.linker, self.search, max_hops=config.max_hops).pairs(examples)
+        self.use(fit(PathScorer(self.table), self.search, pairs, config) if pairs else None)
+        return len(pairs)
+
+    def use(self, learned: Learned | None) -> None:
+        """Score with these weights from now on."""
+        self.learned = learned
+        self.scorer = PathScorer(self.table, learned)
 
     def evidence(self, question: str) -> tuple[Evidence, Seconds]:
         """What the graph says to a question, and where the time went."""
@@ -107,7 +122,9 @@ class Reasoner:
     def _conclude(self, question: str, words: Sequence[Word], links: Sequence[Link], at: Transaction) -> Evidence:
         if not links:
             return Evidence(question, "no_entity")
-        shape, config = read_shape(words, self.table), self.config
+        config = self.config
+        named = frozenset(place for link in links if link.exact and link.last - link.first > 1 for place in link.words)
+        shape = read_shape(words, self.table, named)
         way = Asked(words, shape, links, self.scorer, self.search, config.max_hops, config.beam, config.entities)
         readings = hypotheses(way)
         if not readings:

@@ -145,7 +145,9 @@ class PathScorer:
 
     def founding(self, words: Sequence[Word]) -> NDArray[np.bool_]:
         """(N,) words that a hop can rest on."""
-        return np.array([word.text not in SILENT or word.text in _ASKING for word in words], dtype=bool)
+        known: frozenset[str] = frozenset() if self.learned is None else self.learned.words
+        resting = [word.text not in SILENT or word.text in _ASKING or word.stem in known for word in words]
+        return np.array(resting, dtype=bool)
 
     def directions(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
         """(2,) what it adds to read to the right of the mention first, and to the left first."""

@@ -9,6 +9,7 @@ Shapes: V entities of a frontier, K hops that lead on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,20 @@ class PathSearch:
             _, around = self._graph.adjacency.around(entities_V[:FRONTIER], inverse=hop.inverse)
             entities_V = np.unique(around.entity_N[around.relation_N == hop.relation])
         return entities_V
+
+    def reached(self, entities_V: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], frozenset[str]]]:
+        """Codes that lead on from a frontier, with the entities and the texts of the literals that each leads to."""
+        codes_K, groups = self.onward(entities_V)
+        literals: dict[int, set[str]] = {}
+        if self._literals:
+            for entity in entities_V[:LITERAL_FRONTIER].tolist():
+                for each in self._graph.store.outgoing(entity):
+                    if each.literal is not None:
+                        literals.setdefault(each.relation, set()).add(each.literal.value)
+        for code, ends in zip(codes_K.tolist(), groups, strict=True):
+            hop = self._table.hops[code]
+            texts = frozenset() if hop.inverse else frozenset(literals.get(hop.relation, ()))
+            yield code, np.unique(ends), texts
 
     def onward(self, entities_V: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         """Codes that lead on from a frontier, and where each leads (nowhere further, for literals)."""

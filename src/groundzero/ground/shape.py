@@ -32,12 +32,15 @@ class Shape:
     whichever relation the words behind it name."""
 
 
-def read_shape(words: Sequence[Word], table: HopTable) -> Shape:
+def read_shape(words: Sequence[Word], table: HopTable, named: frozenset[int] = frozenset()) -> Shape:
     """The shape of a question, by its first words and its superlatives.
 
     A superlative that names a relation ("highest point") is no superlative.
+
+    Args:
+        named: places of words that belong to names; "the Count of Monte Cristo" counts nothing.
     """
-    texts = [word.text for word in words]
+    texts = ["" if place in named else word.text for place, word in enumerate(words)]
     if texts and texts[0] in _ASKING and "or" not in texts:
         return Shape("exists", frozenset({0}))
     for place in range(len(texts) - 1):
@@ -48,8 +51,8 @@ def read_shape(words: Sequence[Word], table: HopTable) -> Shape:
         said = frozenset({place} | ({place - 1} if place and texts[place - 1] in ("most", "least") else set()))
         end = _MOST.get(text) or ("min" if text in ("least",) else "")
         known = lexicon.superlatives.get(text, ())
-        named = table.features.get(f"u:{words[place].stem}")
-        if (known or end) and (named is None or named[1].max() < NAMED):
+        own = table.features.get(f"u:{words[place].stem}")
+        if (known or end) and (own is None or own[1].max() < NAMED):
             said |= _measured(words, table) if end else frozenset()
             return Shape("extreme", said, ((("", end),) if end else ()) + known)
     return Shape()

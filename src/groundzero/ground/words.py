@@ -32,7 +32,7 @@ _IRREGULAR = {
     "chose": "choose", "drew": "draw", "flew": "fly", "grew": "grow", "ran": "run", "sold": "sell", "shot": "shoot",
     "drawn": "draw", "fought": "fight", "left": "leave", "lives": "live", "leaves": "leave", "owns": "own",
     "mum": "mother", "mom": "mother", "mommy": "mother", "dad": "father", "daddy": "father", "papa": "father",
-    "kid": "child", "kids": "child", "aged": "age",
+    "kid": "child", "does": "do", "goes": "go", "kids": "child", "aged": "age",
 }  # fmt: skip
 _VOWELS = "aeiouy"
 
