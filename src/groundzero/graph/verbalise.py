@@ -84,10 +84,10 @@ def verbalise(
     speaker = _Speaker(reader, settings or VerbaliseSettings(), at, report or VerbaliseReport())
     for entity in reader.entities(at=at):
         speaker.report.entities += 1
-        said: set[tuple[str, str]] = set()  # a relation and its inverse say the same
+        said: set[str] = set()  # a relation and its inverse say the same
         for row in speaker.about(entity):
-            if (row.kind, row.text) not in said:
-                said.add((row.kind, row.text))
+            if row.text not in said:
+                said.add(row.text)
                 yield row
 
 
