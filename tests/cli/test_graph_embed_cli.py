@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -60,6 +64,36 @@ def test_the_same_embedding_in_words(graph, capsys) -> None:
     assert "4/4 epochs" in captured.err
     assert main(["graph", "predict", "--graph", graph, "location_of", "--subject", "acquired_abnormality"]) == 0
     assert "%" in capsys.readouterr().out
+
+
+def test_each_relation_is_reported(graph, capsys) -> None:
+    answer = run(capsys, "graph", "embed", "--graph", graph, "--relations", *SMALL)
+    assert sum(each["triples"] for each in answer["by_relation"]) == answer["test_triples"]
+    assert "affects" in {each["relation"] for each in answer["by_relation"]}
+    assert main(["graph", "embed", "--graph", graph, "--relations", *SMALL]) == 0
+    assert "mrr_subjects" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT between processes there")
+def test_ctrl_c_saves_and_resume_goes_on(graph, tmp_path, capsys) -> None:
+    words = ["graph", "embed", "--graph", graph, "--dim", "16", "--epochs", "100000", "--set", "patience=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "groundzero", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "facts.db.embedding" / "metrics.jsonl"
+    while not (log.exists() and log.read_text(encoding="utf-8").count("\n") > 3):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, remarks = process.communicate()
+    assert process.returncode == 130
+    assert "--resume" in remarks
+    saved = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["epoch"]
+    code, message = failure(capsys, *words)
+    assert code == 2
+    assert "unfinished" in message
+    words[words.index("100000")] = str(saved + 2)
+    assert run(capsys, *words, "--resume")["epochs"] == saved + 2
 
 
 def test_update_places_what_came_after(graph, tmp_path, capsys) -> None:

@@ -300,6 +300,18 @@ def test_an_observer_hears_of_everything() -> None:
     assert (ears.steps, ears.epochs, ears.records) == (4 * trainer.batches.steps_per_epoch, 4, 2)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_gpu_learns_the_same(name) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    splits, config = make_splits(), make_config(**VARIANTS[name], epochs=1)
+    here, there = (EmbeddingTrainer(config.replace(device=device), splits) for device in ("cpu", "cuda"))
+    here.run()
+    there.run()
+    torch.testing.assert_close(there.entities_ED.cpu(), here.entities_ED, rtol=1e-2, atol=1e-3)
+
+
 # Splits
 
 

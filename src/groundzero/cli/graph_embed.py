@@ -36,6 +36,7 @@ def embed(
     update: Annotated[
         bool, typer.Option("--update", help="Keep the vectors; place what is new and refresh what has changed since.")
     ] = False,
+    relations: Annotated[bool, typer.Option("--relations", help="Also report on each relation.")] = False,
     as_json: Json = False,
 ) -> int:
     """Learn a vector for every entity and relation, and measure how well they predict statements held out.
@@ -57,11 +58,14 @@ def embed(
             emit(payload, as_json, lambda: print(f"{payload['placed']} placed, {payload['refreshed']} refreshed."))
             return 0
         embedding = _trained(store, _config(config, overrides, chosen), folder, resume)
+        by_relation = _by_relation(store, embedding) if relations and embedding else []
     if embedding is None:
         note(f"Interrupted; saved. Go on with: gz graph embed --graph {graph} --resume (and the same options)")
         return INTERRUPTED
     payload = _figures(embedding) | {"out": str(folder), "transaction": embedding.transaction}
-    emit(payload, as_json, lambda: _tell(embedding, folder))
+    if relations:
+        payload["by_relation"] = by_relation
+    emit(payload, as_json, lambda: _tell(embedding, folder, by_relation))
     return 0
 
 
@@ -260,7 +264,13 @@ def _figures_at(gate: Path, store: Store) -> dict[str, Any] | None:
     return None
 
 
-def _tell(embedding: Embedding, folder: Path) -> None:
+def _by_relation(store: Store, embedding: Embedding) -> list[dict[str, Any]]:
+    """The report of the held-out triples, relation by relation, with labels."""
+    rows = embedding.figures.get("per_relation", [])
+    return [{**row, "relation": store.relation(row["relation"]).label} for row in rows]
+
+
+def _tell(embedding: Embedding, folder: Path, by_relation: list[dict[str, Any]]) -> None:
     from groundzero.cli.output import console, human_seconds, table  # noqa: PLC0415
 
     figures = _figures(embedding)
@@ -271,6 +281,10 @@ def _tell(embedding: Embedding, folder: Path) -> None:
     if figures["triples_per_second"]:
         rows.append(("triples per second", f"{figures['triples_per_second']:,.0f}"))
     console().print(table((figures["model"], "held-out statements"), rows, numbers="held-out statements"))
+    if by_relation:
+        columns = ("relation", "triples", "mrr", "mrr_objects", "mrr_subjects", "hits_at_10")
+        lines = [(r["relation"], r["triples"], *(f"{r[name]:.3f}" for name in columns[2:])) for r in by_relation]
+        console().print(table(columns, lines, numbers=", ".join(columns[1:])))
     print(f"{len(embedding.entities_ED):,} entities, {len(embedding.relation_ids):,} relations in {folder}")
 
 
