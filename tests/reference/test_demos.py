@@ -19,7 +19,7 @@ PHRASES = {
     "layers": ["[2. 2. 2. 2.]", "distance 2, product 0.83", "Dropout of one half"],
     "tokenizer": ["id 29", "'banana'", "é世"],
     "attention": [
-        "half cat, half dog",
+        "now knows of a cat and a dog",
         "5 of 6 outputs stay the same",
         "sum 1.00",
         "['reached', 'reached', 'reached', '-', '-', '-']",
