@@ -103,7 +103,7 @@ def _trained(name: str, graph_name: str, settings: dict[str, Any], folder: Path)
     config, target = EmbedConfig.parse(settings), folder / name
     if (target / "embedding.json").exists():
         embedding = Embedding.load(target)
-        if embedding.config == config:
+        if embedding.config == config.resolved(embedding.n_entities):
             return embedding
     graph = load(graph_name)
     return train_embedding(

@@ -350,10 +350,26 @@ def test_triples_that_cannot_be_are_refused(triples, message) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "n_entities", "sampler", "negatives"),
+    [
+        ({}, 30_000, "all", 64),
+        ({}, 30_001, "shared", 1024),
+        ({"negatives": 5000}, 30_001, "shared", 5000),
+        ({"loss": "margin"}, 10, "uniform", 64),
+        ({"sampler": "uniform"}, 10**6, "uniform", 64),
+    ],
+)
+def test_the_sampler_suits_the_graph(changes, n_entities, sampler, negatives) -> None:
+    config = EmbedConfig.parse(changes).resolved(n_entities)
+    assert (config.sampler, config.negatives) == (sampler, negatives)
+    assert config.resolved(n_entities) == config
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "complex", "dim": 7}, "even number"),
-        ({"loss": "margin"}, "needs sampled negatives"),
+        ({"loss": "margin", "sampler": "all"}, "needs sampled negatives"),
         ({"sampler": "bernoulli"}, "reciprocal"),
         ({"learning_rat": 1}, "learning_rate"),
         ({"model": "transh"}, "transh"),

@@ -10,8 +10,13 @@ from groundzero.settings import Settings
 
 ModelName = Literal["transe", "distmult", "complex", "rotate"]
 LossName = Literal["softmax", "margin", "self_adversarial"]
-SamplerName = Literal["all", "uniform", "bernoulli", "shared"]
+SamplerName = Literal["auto", "all", "uniform", "bernoulli", "shared"]
 OptimizerName = Literal["adagrad", "rowwise_adagrad", "adam", "sgd"]
+
+EXHAUSTIVE_ENTITIES = 30_000
+"""Up to here a step against every entity, which costs in proportion to them, pays: on FB15k-237 (14,541) TransE
+reached a validation MRR of .308 in 4 epochs and .325 in 8; the published recipe has .319 after 400."""
+SHARED_NEGATIVES = 1024
 
 
 class EmbedConfig(Settings):
@@ -34,9 +39,10 @@ class EmbedConfig(Settings):
     """self_adversarial: how much the hard negatives weigh more; 0 weighs all alike."""
     negatives: int = Field(64, gt=0)
     """Negatives per positive; of the whole batch where the sampler is shared. Not used by sampler all."""
-    sampler: SamplerName = "all"
+    sampler: SamplerName = "auto"
     """all (every entity is scored: exact softmax), uniform, bernoulli (which side is corrupted depends on the relation,
-    Wang et al. 2014), or shared (the batch has one set of negatives, scored as one matrix product)."""
+    Wang et al. 2014), or shared (the batch has one set of negatives, scored as one matrix product). auto is all for a
+    softmax over up to 30,000 entities and at least 1,024 shared ones over more; uniform for other losses."""
     batch_size: int = Field(512, gt=0)
     """Training triples in a step; questions, that is pairs of entity and relation, where the sampler is all."""
     epochs: int = Field(100, gt=0)
@@ -60,7 +66,7 @@ class EmbedConfig(Settings):
     evaluate_every: int = Field(5, ge=0)
     """Epochs between evaluations on the validation split; 0 evaluates at the end only."""
     evaluate_triples: int = Field(0, ge=0)
-    """Validation triples looked at, the first of a fixed shuffle; 0 is all."""
+    """Validation triples looked at, the first of a fixed shuffle; 0 is as many as make 3e8 scores, and 500 at least."""
     patience: int = Field(5, ge=0)
     """Evaluations without a better MRR after which training stops; 0 never stops early. The best vectors are kept."""
     plateau_factor: float = Field(0.95, gt=0, le=1)
@@ -85,3 +91,13 @@ class EmbedConfig(Settings):
         if self.sampler == "bernoulli" and self.reciprocal:
             raise ValueError("sampler is bernoulli, which chooses a side, and reciprocal leaves only one")
         return self
+
+    def resolved(self, n_entities: int) -> EmbedConfig:
+        """The same with `auto` decided for a graph of that size."""
+        if self.sampler != "auto":
+            return self
+        if self.loss != "softmax":
+            return self.replace(sampler="uniform")
+        if n_entities <= EXHAUSTIVE_ENTITIES:
+            return self.replace(sampler="all")
+        return self.replace(sampler="shared", negatives=max(self.negatives, SHARED_NEGATIVES))

@@ -132,6 +132,4 @@ def split_triples(triples: Ids, n_entities: int, n_relations: int, *, held_out: 
     stays = np.ones(len(unique), bool)
     stays[chosen] = False
     half = len(chosen) // 2
-    return Splits.make(
-        n_entities, n_relations, unique[stays], unique[sorted(chosen[:half])], unique[sorted(chosen[half:])]
-    )
+    return Splits.make(n_entities, n_relations, unique[stays], unique[chosen[:half]], unique[chosen[half:]])

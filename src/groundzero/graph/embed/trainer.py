@@ -28,6 +28,9 @@ from groundzero.graph.embed.splits import Splits
 from groundzero.graph.embed.step import Gradients, StepFunction
 from groundzero.hardware import choose_device, keep_freed_memory
 
+VALIDATION_SCORES = 3e8
+"""Scores in one evaluation where the settings do not say how many triples: some seconds of one core."""
+
 
 @dataclass
 class EmbedProgress:
@@ -83,6 +86,7 @@ class EmbeddingTrainer:
 
     def __init__(self, config: EmbedConfig, splits: Splits) -> None:
         keep_freed_memory()
+        config = config.resolved(splits.n_entities)
         self.config, self.splits = config, splits
         self.device = torch.device(choose_device(config.device).name)
         entities_ED, relations_RW = initial_tables(config, splits.n_entities, splits.n_relations)
@@ -149,9 +153,7 @@ class EmbeddingTrainer:
             rows = rows[chosen.numpy()]
         return evaluate_ranking(self.config, self.entities_ED, self.relations_RW, rows, self.splits.known)
 
-    def run_epoch(
-        self, observer: EmbedObserver | None = None, should_stop: Callable[[], bool] = lambda: False
-    ) -> bool:
+    def run_epoch(self, observer: EmbedObserver | None = None, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """The rest of the epoch at hand; False where it was cut short."""
         observer, progress = observer or EmbedObserver(), self.progress
         while progress.step < self.batches.steps_per_epoch:
@@ -206,7 +208,8 @@ class EmbeddingTrainer:
     def _evaluate(self, observer: EmbedObserver) -> None:
         """Rank the validation split; remember the best tables; lower the rate or stop where nothing gets better."""
         progress, config = self.progress, self.config
-        report = self.evaluate(limit=config.evaluate_triples)
+        affordable = max(500, int(VALIDATION_SCORES / (2 * self.splits.n_entities)))
+        report = self.evaluate(limit=config.evaluate_triples or affordable)
         if progress.best_mrr is None or report.mrr > progress.best_mrr:
             progress.best_mrr, progress.best_epoch = report.mrr, progress.epoch
             progress.bad_evaluations = progress.plateau_evaluations = 0
