@@ -88,6 +88,20 @@ COMMANDS = {
         "Keep, ask and examine a graph of facts.",
         "gz graph import facts.tsv --graph facts.db",
     ),
+    "ask": Command(
+        "Knowledge",
+        "groundzero.cli.ask",
+        "command",
+        "Answers from a graph, with citations.",
+        'gz ask "What is the capital of Peru?" --graph facts.db --no-model',
+    ),
+    "verify": Command(
+        "Knowledge",
+        "groundzero.cli.verify",
+        "command",
+        "Check an answer against its graph.",
+        "gz verify answer.json --graph facts.db",
+    ),
     "generate": Command(
         "Use",
         "groundzero.cli.generate",

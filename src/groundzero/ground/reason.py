@@ -18,7 +18,7 @@ from pydantic import Field
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
-from groundzero.ground.answer import Answer, Candidate, Evidence, Seconds
+from groundzero.ground.answer import Answer, Candidate, Evidence, Reason, Seconds
 from groundzero.ground.examples import Example, Teacher
 from groundzero.ground.facts import LiveFacts
 from groundzero.ground.hops import HopTable
@@ -42,6 +42,8 @@ SINGLE = 0.9
 """Share of its subjects for which a relation has one object, from which another object means no."""
 CERTAIN = 0.98
 """The same, from which two objects contradict each other."""
+DOUBT = 0.2
+"""What is left of a probability once the answer is refused."""
 COMPARED = 12
 """Readings whose answers are compared."""
 TEMPERATURE = 1.5
@@ -134,14 +136,14 @@ class Reasoner:
         asked = " of ".join(self._hop_words(code) for code in reversed(best.absent))
         reason = why_not(question, way, best)
         if reason:
-            return Evidence(question, reason, topic=topic, asked=asked)
+            return self._silent(question, reason, readings, asked)
         found = to_query(LiveFacts(self.graph), self.table, words, shape, best, self._as_of(at))
         if found is None:
-            return Evidence(question, "no_relation", topic=topic)
+            return self._silent(question, "no_relation", readings)
         query, result = found
-        probability, others = self._readings(readings)
+        probability, others = self._weigh(readings)
         if not self._says(query, result, best):
-            return Evidence(question, "no_fact", topic=topic, asked=asked)
+            return self._silent(question, "no_fact", readings, asked)
         evidence = Evidence(question, "", probability, query, result, topic=topic, others=others)
         rivals = self._same_name(readings)
         if rivals:
@@ -149,6 +151,17 @@ class Reasoner:
         if self._disagrees(query, result, best):
             return replace(evidence, reason="contradiction")
         return evidence
+
+    def _silent(self, question: str, reason: Reason, readings: Sequence[Hypothesis], asked: str = "") -> Evidence:
+        """A refusal, with what the readings would lead to for whoever wants to look."""
+        topic = self.graph.label(readings[0].starts[0])
+        if reason == "no_entity":
+            return Evidence(question, reason, topic=topic)
+        probability, others = self._weigh(readings)
+        near = [self.graph.label(entity) for entity in self._ends(readings[0])[:1].tolist()]
+        nearest = tuple(Candidate(label, probability * DOUBT) for label in near if readings[0].target is None)
+        rest = tuple(Candidate(each.entity, each.score * DOUBT) for each in others)
+        return Evidence(question, reason, topic=topic, asked=asked, others=(*nearest, *rest))
 
     def _says(self, query: Query, result: Result, best: Hypothesis) -> bool:
         """Whether the graph answers: a "no" only where it says what is true instead."""
@@ -193,7 +206,7 @@ class Reasoner:
         near = [set(self.graph.neighbours(node).entity_N.tolist()) for node in entities]
         return not any(other in near[place] for place, _ in enumerate(entities) for other in entities)
 
-    def _readings(self, readings: Sequence[Hypothesis]) -> tuple[float, tuple[Candidate, ...]]:
+    def _weigh(self, readings: Sequence[Hypothesis]) -> tuple[float, tuple[Candidate, ...]]:
         """Probability of the best reading, and the first answers of others; readings that lead to the same are one."""
         score = np.array([reading.score for reading in readings]) / TEMPERATURE
         share = np.exp(score - score.max())

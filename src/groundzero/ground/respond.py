@@ -80,7 +80,7 @@ def _refused(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answer
         citations=(),
         path=(),
         query=None,
-        candidates=(),
+        candidates=evidence.others,
         graph=GraphState(graph.location, graph.transaction),
     )
 

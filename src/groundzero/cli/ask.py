@@ -1,0 +1,178 @@
+"""`gz ask`: questions to a graph, answered with the statements they rest on, or refused with a reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from groundzero.cli.output import emit, note, print_json
+from groundzero.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from groundzero.ground.answer import Answer
+    from groundzero.ground.reason import Reasoner
+
+UNKNOWN = 4
+SHOWN_SOURCES = 5
+
+QuestionArgument = Annotated[str | None, typer.Argument(help="What you want to know.")]
+GraphOption = Annotated[
+    str, typer.Option("--graph", help="The graph: a file, postgresql://... or a SPARQL endpoint.", metavar="DB")
+]
+FileOption = Annotated[
+    str | None, typer.Option("--file", help="Ask every line of a file, - for stdin.", metavar="FILE")
+]
+JsonlOption = Annotated[bool, typer.Option("--jsonl", help="With --file: one answer object a line.")]
+ModelOption = Annotated[bool, typer.Option("--no-model", help="Answer straight from the graph, worded by rule.")]
+ScorerOption = Annotated[
+    Path | None, typer.Option("--scorer", help="Learnt wordings to use; with --learn, where to keep them.")
+]
+LearnOption = Annotated[
+    Path | None, typer.Option("--learn", help="Learn wordings from a file: question, tab, answers with | between.")
+]
+HopsOption = Annotated[int, typer.Option("--max-hops", help="Statements in a row at most.", min=1, max=3)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def command(
+    question: QuestionArgument = None,
+    graph: GraphOption = "",
+    file: FileOption = None,
+    jsonl: JsonlOption = False,
+    no_model: ModelOption = False,
+    scorer: ScorerOption = None,
+    learn: LearnOption = None,
+    max_hops: HopsOption = 3,
+    as_json: JsonOption = False,
+) -> int:
+    """Ask a graph a question; exit code 4 says that the graph does not know.
+
+    Examples:
+
+    gz ask "What is the capital of Peru?" --graph facts.db --no-model
+
+    gz ask --file questions.txt --jsonl --graph facts.db --no-model > answers.jsonl
+
+    gz ask --learn pairs.tsv --scorer wordings.json --graph facts.db
+    """
+    _check(question, graph, file, jsonl, scorer, learn)
+    from groundzero.graph.graph import Graph  # noqa: PLC0415 - brings in NumPy and SciPy, which --help need not
+
+    with Graph.open(graph, read_only=True) as opened:
+        reasoner = _reasoner(opened, max_hops, scorer, learn)
+        if question is not None:
+            answer = reasoner.ask(question)
+            emit(answer.as_json(), as_json, lambda: _tell(answer))
+            return UNKNOWN if answer.status == "unknown" else 0
+        if file is not None:
+            return _batch(reasoner, file, jsonl, as_json)
+    return 0
+
+
+def _check(
+    question: str | None, graph: str, file: str | None, jsonl: bool, scorer: Path | None, learn: Path | None
+) -> None:
+    """Options that cannot be meant together."""
+    if not graph:
+        raise UsageError("There is no graph to ask.", remedy="Add --graph DB; make one with `gz graph import`.")
+    if question is not None and file is not None:
+        raise UsageError("A question and --file are both given.", remedy="Give one of them.")
+    if question is None and file is None and learn is None:
+        raise UsageError("There is no question.", remedy='Write one: gz ask "What is ...?" --graph DB; or give --file.')
+    if question is not None and not question.strip():
+        raise UsageError("The question is empty.", remedy='Write one: gz ask "What is ...?" --graph DB.')
+    if jsonl and file is None:
+        raise UsageError("--jsonl is for --file.", remedy="Use --json for one question.")
+    if learn is not None and scorer is None and question is None and file is None:
+        raise UsageError("What is learnt would be lost.", remedy="Add --scorer FILE to keep it, or a question.")
+
+
+def _reasoner(graph: Any, max_hops: int, scorer: Path | None, learn: Path | None) -> Reasoner:
+    from groundzero.ground.examples import read_examples  # noqa: PLC0415 - as above
+    from groundzero.ground.reason import ReasonConfig, Reasoner  # noqa: PLC0415
+    from groundzero.ground.weights import load_learned, save_learned  # noqa: PLC0415
+
+    reasoner = Reasoner(graph, config=ReasonConfig(max_hops=max_hops))
+    if learn is not None:
+        if not learn.is_file():
+            raise InputError(f"There is no file {learn}.", remedy="Check the path of --learn.")
+        examples = read_examples(learn)
+        used = reasoner.learn(examples)
+        note(f"Learnt from {used:,} of {len(examples):,} pairs: the others' answers are not in the graph.")
+        if not used:
+            raise InputError(
+                f"Nothing in {learn} can be answered from this graph.", remedy="Check that its names are the graph's."
+            )
+        if scorer is not None and reasoner.learned is not None:
+            save_learned(reasoner.learned, reasoner.table, scorer)
+            note(f"Kept in {scorer}; use it with --scorer.")
+    elif scorer is not None:
+        reasoner.use(load_learned(scorer, reasoner.table))
+    return reasoner
+
+
+def _batch(reasoner: Reasoner, file: str, jsonl: bool, as_json: bool) -> int:
+    """Ask every line; the exit code is 0 once each was answered or refused."""
+    answers: list[dict[str, Any]] = []
+    for question in _questions(file):
+        answer = reasoner.ask(question)
+        if jsonl:
+            print_json(answer.as_json())
+        elif as_json:
+            answers.append(answer.as_json())
+        else:
+            print(f"> {visible(question)}")
+            _tell(answer)
+            print()
+    if as_json and not jsonl:
+        print_json({"answers": answers})
+    return 0
+
+
+def _questions(file: str) -> Iterator[str]:
+    """The lines that hold a question; a byte order mark and empty lines are dropped."""
+    if file == "-":
+        lines = sys.stdin.read().splitlines()
+    else:
+        path = Path(file)
+        if not path.is_file():
+            raise InputError(f"There is no file {file}.", remedy="Check the path of --file.")
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return (line.strip() for line in lines if line.strip())
+
+
+def _tell(answer: Answer) -> None:
+    """An answer for people: the text, the way to it, where it is from."""
+    print(visible(answer.text))
+    if answer.status == "unknown":
+        print(f"({answer.reason.replace('_', ' ')})")
+        return
+    if len(answer.path) > 1:
+        print(visible(f"  {path_line(answer)}"))
+    sources = [
+        f"S{each.id}: {each.source}" + (f", {each.start}-{each.end}" if each.start is not None else "")
+        for each in answer.citations[:SHOWN_SOURCES]
+        if each.source
+    ]
+    more = len(answer.citations) - len(sources)
+    if sources:
+        print(visible(f"  {'; '.join(sources)}" + (f"; {more} more" if more > 0 else "")))
+
+
+def path_line(answer: Answer) -> str:
+    """The path as one line: "Peru -> capital -> Lima"; branches of a conjunction apart."""
+    line = ""
+    for place, step in enumerate(answer.path):
+        follows = place and answer.path[place - 1].to == step.origin
+        start = "" if follows else f"{'; ' if place else ''}{step.origin}"
+        line += f"{start} -> {step.relation} -> {step.to}"
+    return line
+
+
+def visible(text: str) -> str:
+    """`text` with control characters (a label may hold them) made visible, so that no terminal obeys them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
