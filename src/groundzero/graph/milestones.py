@@ -51,10 +51,10 @@ GATE_CONFIG = EmbedConfig(
 )
 """TransE as in Bordes et al. 2013, trained for exactly as long as the gate asks.
 
-Distances are sums of absolute values, because Euclidean ones between unit vectors are so short that a margin of 1 is not
-kept (Wiki27K after 100 epochs: hinge 0.123, though validation accuracy is .770). More dimensions make the margin easy to
-keep and teach less; fewer do not keep it (100 epochs; hinge and accuracy: dim 16 .0170 .695, 32 .0072 .692, 64 .0076
-.681)."""
+Distances are sums of absolute values, because Euclidean ones between unit vectors are so short that a margin of 1 is
+not kept (Wiki27K after 100 epochs: hinge 0.123, though validation accuracy is .770). More dimensions make the margin
+easy to keep and teach less; fewer do not keep it (100 epochs; hinge and accuracy: dim 16 .0170 .695, 32 .0072 .692, 64
+.0076 .681)."""
 
 
 @dataclass(frozen=True)
