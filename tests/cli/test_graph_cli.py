@@ -355,7 +355,7 @@ def test_lint_and_quarantine(db: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_verbalise(db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = gz(capsys, "verbalise", "--graph", db, "--kinds", "sentence", "--limit", 1)
-    assert (code, out) == (0, "Peru has a population of 33000000.\n")
+    assert (code, out) == (0, "The capital of Peru is Lima.\n")
     for name in ("v.jsonl.gz", "v.tsv", "v.txt"):
         payload = as_json(capsys, "verbalise", "--graph", db, "--out", tmp_path / name)
         assert payload["rows"] == sum(payload["kinds"].values()) > 20

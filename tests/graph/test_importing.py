@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,24 @@ def test_a_file_is_read_once(store: Store, tmp_path: Path) -> None:
     assert store.transaction() == transaction
 
 
+def test_every_store_takes_files_and_gives_them_back(new_location: Callable[[], str], tmp_path: Path) -> None:
+    first, second = (open_store(new_location(), create=True) for _ in range(2))
+    path = write(tmp_path, "Q419\tP36\tQ2868\nQ419\tP31\tQ6256\nQ419\tpopulation\t33000000\n")
+    assert import_file(first, path).added["triples"] == 3
+    import_names(first, write(tmp_path, "Q419\tPeru\nQ6256\tcountry\n", "labels"), "label")
+    assert import_file(first, path).already
+    assert first.entity(first.find_entity("Q419") or 0).types == ("country",)
+    export_file(first, tmp_path / "first.jsonl")
+    import_file(second, tmp_path / "first.jsonl")
+    export_file(second, tmp_path / "second.jsonl")
+    exports = [
+        (tmp_path / name).read_text(encoding="utf-8").splitlines()[1:] for name in ("first.jsonl", "second.jsonl")
+    ]
+    assert sorted(exports[0]) == sorted(exports[1])
+    first.close()
+    second.close()
+
+
 def test_the_source_is_the_file_with_its_digest(store: Store, tmp_path: Path) -> None:
     path = write(tmp_path, "Peru\tcapital\tLima\n")
     import_file(store, path)
@@ -91,6 +109,20 @@ def test_an_import_that_fails_half_way_is_completed_by_the_next(store: Store, tm
     path.write_bytes(whole)
     assert import_file(store, path).added["triples"] == 20_000 - kept
     assert store.counts().triples == 20_000
+
+
+def test_an_interrupted_import_keeps_its_batches_and_the_next_completes_it(store: Store, tmp_path: Path) -> None:
+    path = write(tmp_path, "".join(f"a{i}\tr\tb{i % 50}\n" for i in range(25_000)))
+
+    def interrupt(done: int, total: int, remark: str) -> None:
+        if remark == "20,000 rows":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(store, path, ImportOptions(batch_rows=3000), progress=interrupt)
+    assert store.counts().triples == 18_000
+    assert import_file(store, path).added["triples"] == 7000
+    assert [entity.key for entity in store.entities()][:4] == ["a0", "b0", "a1", "b1"]
 
 
 VICTIM = """

@@ -82,12 +82,14 @@ def import_file(
     """
     options = options or ImportOptions()
     started = time.monotonic()
-    digest = file_digest(path)
+    digest = file_digest(path, progress=progress)
     with open_input(path) as source:
         format_ = detect(source, options.format)
         report = ImportReport(path, format_, "")
         report.source, report.already = _source_key(store, path, options.source, digest)
         if report.already:
+            if progress is not None:
+                progress(source.size, source.size, "here already")
             return report
         before = store.counts()
         importer = _Importer(store, report, options)

@@ -13,7 +13,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -23,6 +23,7 @@ from groundzero.graph.formats.report import ReadReport
 
 MAX_LINE = 2**26  # bytes; a longer line is no fact, and is passed over without being held in memory
 _CHUNK = 2**20
+_DIGEST_PIECE = 2**26
 _UTF16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
@@ -122,10 +123,15 @@ def open_input(path: Path) -> Iterator[Input]:
         yield Input(path, raw)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of the file as it lies on disk, hexadecimal."""
-    with open_input(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def file_digest(path: Path, *, progress: Callable[[int, int, str], None] | None = None) -> str:
+    """SHA-256 of the file as it lies on disk, hexadecimal. Of a large file `progress` hears how far it is."""
+    digest = hashlib.sha256()
+    with open_input(path) as source, path.open("rb") as stream:
+        while piece := stream.read(_DIGEST_PIECE):
+            digest.update(piece)
+            if progress is not None and source.size > _DIGEST_PIECE:
+                progress(0, source.size, f"looking whether it is known, {100 * stream.tell() // source.size} %")
+    return digest.hexdigest()
 
 
 def read_lines(source: Input, report: ReadReport, *, encoding: str = "auto") -> Iterator[str]:
