@@ -161,7 +161,7 @@ def test_threads_may_ask_while_another_edits(graph: Graph) -> None:
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for number in range(40):
+    for number in range(20):
         graph.edit(1, 1, 2 + number % 2)
     stop.set()
     for thread in threads:

@@ -233,6 +233,7 @@ def _compare(reader: Any, model: Model, seen: int, *, at: int | None) -> None:
     """Everything a reader says, at transaction `seen`, asked for as `at`."""
     called = model.called(seen)
     assert {each.id: {each.label, *each.aliases} for each in reader.entities(at=at)} == called
+    assert set(reader.surfaces(at=at)) == {(entity, name) for entity, names in called.items() for name in names}
     living = {place + 1: each for place, each in enumerate(model.statements) if each.lives(seen)}
     accepted = {id_ for id_, each in living.items() if each.value[5] == "accepted"}
     shown = {each.id: each for each in reader.statements(status=None, at=at)}
@@ -292,7 +293,7 @@ def _compare_indexes(graph: Graph, model: Model) -> None:
         assert found == expected
 
 
-@pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(250, marks=pytest.mark.slow)])
 def test_a_store_and_its_indexes_show_what_the_model_shows(new_location: Callable[[], str], examples: int) -> None:
     machine = type("Machine", (StoreMachine,), {"new_location": staticmethod(new_location)})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -66,8 +66,8 @@ def _total(reader: Reader, accounts: range) -> int:
     return sum(int(each.literal.value) for one in accounts for each in reader.outgoing(one) if each.literal)
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.slow)])
-def test_readers_in_other_processes_see_whole_transactions(new_location: Callable[[], str], seconds: int) -> None:
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(60, marks=pytest.mark.slow)])
+def test_readers_in_other_processes_see_whole_transactions(new_location: Callable[[], str], seconds: float) -> None:
     location = new_location()
     store = _open_accounts(location)
     command = [sys.executable, "-c", READER, location, str(seconds)]

@@ -7,7 +7,6 @@ in `refresh`, which every question should call once when it starts: a question t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +109,7 @@ class Graph:
         if self._mentions is None:
             with self._lock:
                 if self._mentions is None:
-                    self._mentions = MentionIndex(_names(self.store.entities(at=self._as_of())))
+                    self._mentions = MentionIndex(self.store.surfaces(at=self._as_of()))
         return self._mentions
 
     def neighbours(self, entity: EntityId, relation: RelationId | None = None, *, inverse: bool = False) -> Neighbours:
@@ -200,14 +199,15 @@ class Graph:
         with self.store.snapshot() as now:
             base = now.transaction()
             new_adjacency = Adjacency(now.triples()) if adjacency else None
-            new_mentions = MentionIndex(_names(now.entities())) if mentions else None
+            new_mentions = MentionIndex(now.surfaces()) if mentions else None
         with self._lock, self.store.snapshot() as now:  # what came while they were built
             if new_adjacency is not None:
                 for statement in now.changes(base):
                     new_adjacency.apply(statement)
             if new_mentions is not None:
                 for entity in {*now.newcomers(base), *(entity for entity, _ in now.renamed(base))}:
-                    new_mentions.rename(entity, [name for _, name in _names([now.entity(entity)])])
+                    renamed = now.entity(entity)
+                    new_mentions.rename(entity, (renamed.label, *renamed.aliases))
             self._catch_up(now, self._transaction)
             self._transaction = now.transaction()
             self._adjacency, self._mentions = new_adjacency or self._adjacency, new_mentions or self._mentions
@@ -222,7 +222,7 @@ class Graph:
         renamed = set(islice((entity for entity, _ in now.renamed(since)), REBUILD + 1))
         renamed.update(islice(now.newcomers(since), REBUILD + 1))
         if self._mentions is not None and len(renamed) > REBUILD:
-            self._mentions = MentionIndex(_names(now.entities()))
+            self._mentions = MentionIndex(now.surfaces())
             self._entities.clear()
             renamed = set()
         entities = [now.entity(entity) for entity in renamed]
@@ -233,13 +233,5 @@ class Graph:
             for entity in entities:
                 self._entities.pop(entity.id, None)
                 if self._mentions is not None:
-                    self._mentions.rename(entity.id, [name for _, name in _names([entity])])
+                    self._mentions.rename(entity.id, (entity.label, *entity.aliases))
             self._relations = None
-
-
-def _names(entities: Iterable[Entity]) -> Iterator[tuple[EntityId, str]]:
-    """Labels and aliases, and keys of what has no label."""
-    for entity in entities:
-        yield entity.id, entity.label
-        for alias in entity.aliases:
-            yield entity.id, alias

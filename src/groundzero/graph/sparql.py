@@ -128,6 +128,10 @@ class SPARQLStore:
                 found.setdefault(value(row, "o"), set()).add(self._id(value(row, "s")))
         return {text: sorted(entities) for text, entities in found.items()}
 
+    def surfaces(self, *, at: Transaction | None = None) -> Iterator[tuple[EntityId, str]]:
+        for entity in self.entities(at=at):
+            yield from ((entity.id, text) for text in (entity.label, *entity.aliases))
+
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
         """SPARQL has no full text: exactly this name, as `capabilities` say."""
         return [(entity, 1.0) for entity in self.named(text, at=at)[: max(limit, 0)]]

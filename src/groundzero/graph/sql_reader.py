@@ -99,6 +99,25 @@ class SQLReader(ABC):
         sql = f"SELECT DISTINCT owner FROM entity_name WHERE text = ? AND kind < 2 AND {condition} ORDER BY owner"
         return [row[0] for row in self._all(sql, (text, *parameters))]
 
+    def surfaces(self, *, at: Transaction | None = None) -> Iterator[tuple[EntityId, str]]:
+        at = self.transaction() if at is None else min(at, _MAX_ID)
+        living, parameters = rows.alive(at)
+        sql = f"SELECT id, owner, text FROM entity_name WHERE id > ? AND kind < 2 AND {living} ORDER BY id LIMIT {PAGE}"
+        last = 0
+        while page := self._all(sql, (last, *parameters)):
+            yield from ((owner, text) for _, owner, text in page)
+            last = page[-1][0]
+        labels = (
+            f"SELECT 1 FROM entity_name WHERE owner = entity.id AND kind = 0 AND {rows.alive(at, 'entity_name.')[0]}"
+        )
+        sql = (
+            f"SELECT id, key FROM entity WHERE id > ? AND added <= ? AND NOT EXISTS ({labels}) ORDER BY id LIMIT {PAGE}"
+        )
+        last = 0
+        while page := self._all(sql, (last, at, *parameters)):
+            yield from page
+            last = page[-1][0]
+
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
         words = index_terms(text)[:MAX_SEARCH_TOKENS]
         best: dict[EntityId, float] = {}

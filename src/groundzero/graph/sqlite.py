@@ -122,16 +122,16 @@ class SQLiteWriter(SQLWriter):
     def _living_among(self, ends_N3: NDArray[np.int64], source: SourceId | None) -> NDArray[np.bool_]:
         if self._last["statement"] == 0:
             return np.zeros(len(ends_N3), dtype=np.bool_)
+        self._run("CREATE TABLE IF NOT EXISTS temp.asked (n INTEGER PRIMARY KEY, s INTEGER, r INTEGER, o INTEGER)")
+        self._run("DELETE FROM asked")
+        self._insert("asked", "n, s, r, o", zip(range(len(ends_N3)), *ends_N3.T.tolist(), strict=True))
         sql = (
-            "SELECT 1 FROM statement WHERE subject = ? AND relation = ? AND object = ? AND source IS ?"
-            " AND span_start IS NULL AND retired IS NULL"
+            "SELECT n FROM asked JOIN statement ON subject = s AND relation = r AND object = o"
+            " WHERE source IS ? AND span_start IS NULL AND retired IS NULL"
         )
-        ask = self._connection.execute
-        try:
-            found = [ask(sql, (*ends, source)).fetchone() is not None for ends in ends_N3.tolist()]
-        except file.ERRORS as error:
-            raise file.explain(error, self._path) from error
-        return np.array(found, dtype=np.bool_)
+        there = np.zeros(len(ends_N3), dtype=np.bool_)
+        there[[row[0] for row in self._all(sql, (source,))]] = True
+        return there
 
 
 class SQLiteStore(SQLiteReader):

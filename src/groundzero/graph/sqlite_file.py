@@ -138,6 +138,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             connection.setconfig(_NO_CHECKPOINT_ON_CLOSE, mode == "ro")
         if mode != "ro":
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA cache_size = -131072")  # KiB, taken only as needed: imports fill it
     except sqlite3.Error as error:
         connection.close()

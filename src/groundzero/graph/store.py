@@ -76,6 +76,10 @@ class Reader(Protocol):
         """Entities with exactly this label or alias."""
         ...
 
+    def surfaces(self, *, at: Transaction | None = None) -> Iterator[tuple[EntityId, str]]:
+        """What entities are called: every label and alias, and the key of what has no label."""
+        ...
+
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
         """Entities whose names share words with `text`, best first; every character of `text` is a literal."""
         ...
