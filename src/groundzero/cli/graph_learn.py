@@ -161,9 +161,8 @@ def _print_gaps(payload: dict[str, Any]) -> None:
         asked = f", asked {gap['asked']} times" if gap["asked"] > 1 else ", asked once" if gap["asked"] else ""
         print(f"{gap['subject']} - {gap['relation'] or 'anything'}{asked}")
         for candidate in gap["candidates"]:
-            print(
-                f"  {candidate['id']:>8}  {candidate['object']}  ({candidate['confidence']:.2f})  {candidate['sentence']}"
-            )
+            likely = f"({candidate['confidence']:.2f})"
+            print(f"  {candidate['id']:>8}  {candidate['object']}  {likely}  {candidate['sentence']}")
 
 
 def _ask(graph: Graph, found: list[Any]) -> None:
@@ -173,9 +172,7 @@ def _ask(graph: Graph, found: list[Any]) -> None:
 
     for gap in found:
         for candidate in gap.candidates:
-            print(
-                f"{gap.subject} - {gap.relation or candidate.relation} - {candidate.object} ({candidate.confidence:.2f})"
-            )
+            print(f"{gap.subject} - {candidate.relation} - {candidate.object} ({candidate.confidence:.2f})")
             if candidate.sentence:
                 print(f"  {candidate.sentence}")
             key = typer.prompt("a accept, r reject, s skip, q quit", default="s").strip().lower()[:1]

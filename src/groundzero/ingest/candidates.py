@@ -7,8 +7,9 @@ from typing import Literal as OneOf
 
 from groundzero.graph.nouns import EntityId, Literal, RelationId, Status
 
-How = OneOf["infobox", "first sentence", "prose", "suggested"]
-"""Where a candidate was read. `suggested`: no sentence names the object, the page only reads as if."""
+How = OneOf["infobox", "first sentence", "prose", "pattern", "suggested"]
+"""How a candidate was read. `pattern`: by the words between two names, whatever the page is about. `suggested`: no
+sentence names the object, the page only reads as if."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from groundzero.ingest.documents import Document
 from groundzero.ingest.gaps import rank_gaps
 from groundzero.ingest.learn import LearnReport, learn
 from groundzero.ingest.state import LearnState
-from groundzero.ingest.web import Visitor
+from groundzero.ingest.web import PageError, Visitor
 from groundzero.run.files import write_atomic
 from groundzero.settings import Settings
 
@@ -51,7 +51,7 @@ class CrawlConfig(Settings):
     stride: int = Field(default=20, ge=1)
     """Pages between two looks at the graph for where to go next."""
     errors: int = Field(default=20, ge=1)
-    """Failures in a row after which the crawl ends: the network is gone."""
+    """Hosts not reached in a row after which the crawl ends: the network is gone."""
 
 
 @dataclass
@@ -79,6 +79,8 @@ class _Memory:
 
     path: Path
     visited: dict[str, str] = field(default_factory=dict)
+    unreached: set[str] = field(default_factory=set)
+    """In this run; the next one tries them again."""
 
     @classmethod
     def load(cls, path: Path) -> _Memory:
@@ -111,6 +113,7 @@ class _Stride:
         self.redirects: dict[str, str] = {}
         self.done, self.total, self.position = 0.0, float(len(addresses)), 0
         self.outcomes: dict[str, str] = {}
+        self.unreached: list[str] = []
         self.in_a_row = 0
 
     def documents(self, start: int = 0) -> Iterator[Document]:
@@ -118,8 +121,11 @@ class _Stride:
         for address, title in self._addresses[start:]:
             try:
                 document, _ = self._visitor.document(address, title=title)
-            except (InputError, UsageError) as error:
+            except (PageError, UsageError) as error:
                 self.outcomes[address] = f"failed: {error.message}"
+                self.skipped.append(error.message)
+            except InputError as error:  # the network, which may be better next time
+                self.unreached.append(address)
                 self.skipped.append(error.message)
                 self.in_a_row += 1
             else:
@@ -165,12 +171,13 @@ def crawl(
         report.learnt = report.learnt.plus(learnt)
         report.fetched += sum(outcome == "read" for outcome in stride.outcomes.values())
         report.failed += stride.skipped
-        in_a_row = in_a_row + stride.in_a_row if stride.in_a_row == len(stride.outcomes) else stride.in_a_row
+        in_a_row = stride.in_a_row + (0 if stride.outcomes else in_a_row)
         memory.visited |= stride.outcomes
+        memory.unreached.update(stride.unreached)
         memory.save()
         _write_status(folder, report, memory, crawl_config, started)
         progress("crawling", report.fetched, crawl_config.max_pages, f"{report.learnt.counts.accepted:,} facts")
-    if not report.fetched and report.failed:
+    if not report.fetched and memory.unreached and report.failed:
         raise InputError(f"Nothing could be fetched: {report.failed[-1]}", remedy="Check the connection and --site.")
     return report
 
@@ -186,7 +193,7 @@ def _frontier(
             address, title = title, ""
         else:
             address = site.replace("{title}", quote(title.replace(" ", "_"), safe="(),'"))
-        if address not in memory.visited and address not in given:
+        if address not in memory.visited and address not in memory.unreached and address not in given:
             given.add(address)
             yield address, title
 

@@ -6,7 +6,6 @@ import bisect
 import hashlib
 from dataclasses import dataclass, field
 
-
 _SHORT = 80
 
 

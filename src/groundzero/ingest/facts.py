@@ -27,11 +27,13 @@ class Facts:
         self._types = {entity: name for entity, name in types.items() if name}
         self._roles = self._commonest_roles()
         self.by_subject: dict[EntityId, set[tuple[RelationId, EntityId]]] = defaultdict(set)
+        self._between: dict[tuple[EntityId, EntityId], list[RelationId]] = defaultdict(list)
         self._of_object: dict[EntityId, set[RelationId]] = defaultdict(set)
         of_type: Counter[tuple[str, RelationId]] = Counter()
         self._subject_types: set[tuple[RelationId, str]] = set()
         for subject, relation, target in self.triples:
             self.by_subject[subject].add((relation, target))
+            self._between[subject, target].append(relation)
             self._of_object[target].add(relation)
             of_type[self.type(target), relation] += 1
             self._subject_types.add((relation, self.type(subject)))
@@ -56,6 +58,10 @@ class Facts:
         """Relations that the target, or things of its type, are objects of, from subjects of this kind."""
         relations = self._of_object.get(target, set()) | self._of_type.get(self.type(target), set())
         return sorted(relation for relation in relations if self.allows(relation, kind))
+
+    def between(self, subject: EntityId, target: EntityId) -> list[RelationId]:
+        """The relations that a subject has to a target."""
+        return self._between.get((subject, target), [])
 
     def known_type(self, name: str) -> bool:
         """Whether some subject is of this type."""

@@ -14,8 +14,9 @@ from typing import Literal as OneOf
 from groundzero.graph.nouns import Entity, EntityId
 from groundzero.ingest.words import Sentence, demonyms, feminine, fold, plural, words
 
-FormKind = OneOf["name", "inflected", "demonym", "part", "stem"]
-"""In order of trust: a label or alias; its plural or feminine; an adjective of it; some of its words; a word akin."""
+FormKind = OneOf["name", "inflected", "demonym", "part", "stem", "word"]
+"""In order of trust: a label or alias; its plural or feminine; an adjective of it; most of its words; a word akin; one
+rare word of several, which hints at it and does not name it."""
 
 _LONGEST = 12  # words of a name
 _STEM = 4  # letters that two words must share to be akin: piano and pianist
@@ -142,7 +143,7 @@ class Gazetteer:
                 self._add(part, entity, "part", proper=True)
         for word in form:
             if len(word) > 3 and spread[word] <= _COMMON_PART:
-                self._add((word,), entity, "part", proper=True)
+                self._add((word,), entity, "part" if len(form) == 2 else "word", proper=True)
 
 
 def _shared(one: str, other: str) -> int:

@@ -103,7 +103,8 @@ class Knowledge:
         return fitting[0] if len(fitting) == 1 else None
 
     def _existing(self, name: str) -> list[EntityId]:
-        named = self.store.named(name, at=self._at)
+        small = name[:1].lower() + name[1:]  # a page about bakers is called Baker
+        named = self.store.named(name, at=self._at) or self.store.named(small, at=self._at)
         if named:
             return named
         found = self.store.find_entity(name)

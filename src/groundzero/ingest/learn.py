@@ -14,9 +14,10 @@ from groundzero.ingest.config import IngestConfig
 from groundzero.ingest.documents import Document
 from groundzero.ingest.infobox import FieldMap
 from groundzero.ingest.knowledge import Knowledge
-from groundzero.ingest.pages import Found, Page, PageModel, train
+from groundzero.ingest.pages import Page, PageModel, train
 from groundzero.ingest.passages import PassageLog
-from groundzero.ingest.reading import read_document, subject_of
+from groundzero.ingest.patterns import learn_patterns
+from groundzero.ingest.reading import Reader, subject_of
 from groundzero.ingest.recording import NUMBERS, Counts, Reading, Recorder
 from groundzero.ingest.sources import Source
 from groundzero.ingest.state import LearnState
@@ -79,11 +80,11 @@ def learn(
     sources = list(sources)
     knowledge = Knowledge(graph)
     report = LearnReport()
-    fields = FieldMap()
-    model, own = _prepare(sources, knowledge, fields, config, state, report, progress)
+    reader = Reader(knowledge, FieldMap(), suggested=config.suggested)
+    _prepare(sources, reader, config, state, report, progress)
     recorder = Recorder(knowledge, PassageLog(state.folder), again=config.again)
     for source in sources:
-        _read(source, knowledge, fields, model, own, config, state, recorder, progress)
+        _read(source, reader, config, state, recorder, progress)
         report.skipped += source.skipped
     report.counts = recorder.counts
     report.seconds = round(time.monotonic() - started, 3)
@@ -93,31 +94,39 @@ def learn(
 
 def _prepare(
     sources: list[Source],
-    knowledge: Knowledge,
-    fields: FieldMap,
+    reader: Reader,
     config: IngestConfig,
     state: LearnState,
     report: LearnReport,
     progress: Progress,
-) -> tuple[PageModel | None, dict[str, Callable[[], list[Found]]]]:
+) -> None:
     """Learn from pages about things that the graph knows; take up the earlier model where these are fewer."""
-    pages: list[Page] = []
-    keys: list[str] = []
+    knowledge = reader.knowledge
     if not knowledge.facts.triples:
-        return None, {}  # an empty graph knows no examples
+        return  # an empty graph knows no examples
+    pages: list[Page] = []
+    digests: list[str] = []
+    others: list[str] = []
     unread = [source for source in sources if config.again or not state.is_finished(source)]
     for seen, document in enumerate(_some(unread, config.training_read)):
         subject = subject_of(document, knowledge)
         if isinstance(subject, int) and knowledge.facts.by_subject.get(subject):
-            fields.observe(document, subject, knowledge.facts, knowledge.lookup)
+            reader.fields.observe(document, subject, knowledge.facts, knowledge.lookup)
             pages.append(Page(subject, document.text))
-            keys.append(document.digest)
+            digests.append(document.digest)
+        elif len(others) < config.training_pages:
+            others.append(document.text)
         progress("aligning", seen + 1, config.training_read, f"{len(pages)} pages about known things")
         if len(pages) >= config.training_pages:
             break
-    earlier = state.model(knowledge)
-    if len(pages) < max(config.least_pages, earlier.pages if earlier is not None else 0):
-        return earlier, {}
+    earlier = state.models(knowledge)
+    reader.model, reader.patterns = earlier
+    if len(pages) + len(others) >= config.least_pages and (earlier[0] is None or earlier[0].pages <= len(pages)):
+        texts = [page.text for page in pages] + others
+        reader.patterns = learn_patterns(texts, knowledge.facts, knowledge.gazetteer, precision=config.precision)
+        state.save_patterns(reader.patterns, knowledge)
+    if len(pages) < max(config.least_pages, earlier[0].pages if earlier[0] is not None else 0):
+        return
     model = train(
         pages,
         knowledge.facts,
@@ -128,7 +137,8 @@ def _prepare(
     report.trained_on = len(pages)
     report.relations = _measured(model, knowledge)
     state.save_model(model)
-    return model, {key: partial(model.own, number) for number, key in enumerate(keys)}
+    reader.model = model
+    reader.own = {digest: partial(model.own, number) for number, digest in enumerate(digests)}
 
 
 def _some(sources: list[Source], limit: int) -> Iterator[Document]:
@@ -162,38 +172,27 @@ def _measured(model: PageModel, knowledge: Knowledge) -> list[dict[str, Any]]:
 
 def _read(
     source: Source,
-    knowledge: Knowledge,
-    fields: FieldMap,
-    model: PageModel | None,
-    own: dict[str, Callable[[], list[Found]]],
+    reader: Reader,
     config: IngestConfig,
     state: LearnState,
     recorder: Recorder,
     progress: Progress,
 ) -> None:
     """Read one source to its end, a batch at a time, remembering how far."""
-    batch: list[Reading] = []
-    since = time.monotonic()
     if state.is_finished(source) and not config.again:
         return
-    start = 0 if config.again else state.position(source)
-    for document in source.documents(start):
+    batch: list[Reading] = []
+    since = time.monotonic()
+    for document in source.documents(0 if config.again else state.position(source)):
         if recorder.is_known(document):
             recorder.counts.unchanged += 1
         else:
-            found = own.get(document.digest)
-            batch.append(
-                read_document(
-                    document, knowledge, fields, model,
-                    suggested=config.suggested, own=None if found is None else found(),
-                )
-            )  # fmt: skip
+            batch.append(reader.read(document))
         if len(batch) >= config.batch or time.monotonic() - since > config.batch_seconds:
             recorder.record(batch)
             state.reached(source)
             batch, since = [], time.monotonic()
-        note = f"{recorder.counts.accepted:,} facts"
-        progress(source.name, source.done, source.total, note)
-    if batch:
-        recorder.record(batch)
+        progress(source.name, source.done, source.total, f"{recorder.counts.accepted:,} facts")
+    recorder.record(batch)
+    recorder.alias(source.redirects)
     state.reached(source, finished=True)

@@ -63,13 +63,13 @@ def read_model(path: Path, facts: Facts, gazetteer: Gazetteer) -> PageModel:
         FormatError: damaged, or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         names = json.loads(found["names"].tobytes())
         if names["schema"] != SCHEMA:
             raise ValueError(f"version {names['schema']}")
         return _model(names, found, facts, gazetteer)
-    except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path} cannot be read: {error}.", remedy="Delete it; it is learnt again.") from None
 
 

@@ -30,7 +30,6 @@ from groundzero.ingest.words import Sentence, sentences
 FOLDS = 5
 _MIN_COUNT = 3  # examples a feature must be in
 _SUGGESTED = 0.15  # a topic's score from which an object that no mention names becomes a candidate
-_TRUSTED = {"name", "inflected", "demonym", "part", "stem"}
 _MOST_EVIDENCE = 8  # mentions of one object that are looked at
 
 Key = tuple[RelationId, EntityId]
@@ -75,6 +74,11 @@ class _Row:
     topic: float
     features: set[str] = field(default_factory=set)
 
+    @property
+    def is_named(self) -> bool:
+        """Whether a mention names the object, and does not only hint at it."""
+        return any(each.kind != "word" for each in self.evidence)
+
 
 class PageModel:
     """Trained weights, memories, topics and thresholds."""
@@ -114,11 +118,11 @@ class PageModel:
         found = []
         reasons_sc = None
         for row, score in zip(rows, scores, strict=True):
-            named = bool(row.evidence)
+            named = row.is_named
             probability, accepted = self.judge.judge(row.key[0], score, named=named)
             if probability < self.judge.least:
                 continue
-            if named:
+            if row.evidence:
                 best = max(row.evidence, key=lambda each: (each.kind in ("name", "inflected"), -each.sentence))
                 where = (best.sentence_start, best.sentence_end)
             else:
@@ -169,9 +173,7 @@ def train(
     progress(len(pages) + 1, total)
     scores_n = _unseen_scores(matrix, truth, rows, lambda k: progress(len(pages) + 1 + k, total))
     weights = fit(matrix, truth) if len(rows) else np.zeros(1)
-    judge = judge_of(
-        [row.key[0] for row in rows], [bool(row.evidence) for row in rows], scores_n, truth, precision=precision
-    )
+    judge = judge_of([row.key[0] for row in rows], [row.is_named for row in rows], scores_n, truth, precision=precision)
     kept = {name: float(weight) for name, weight in zip(names, weights[:-1], strict=True) if abs(weight) > 1e-4}
     model = PageModel(facts, gazetteer, topics, memory, kept, float(weights[-1]), judge)
     model.pages = len(pages)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from groundzero.graph.nouns import EntityId, Literal
 from groundzero.ingest.candidates import Candidate, Title
@@ -11,6 +12,7 @@ from groundzero.ingest.infobox import FieldMap, infobox_candidates
 from groundzero.ingest.knowledge import Knowledge
 from groundzero.ingest.lead import Kind, Lead, read_lead
 from groundzero.ingest.pages import Found, Page, PageModel
+from groundzero.ingest.patterns import Match, Patterns
 from groundzero.ingest.recording import Reading
 
 _KIND_LINKED, _KIND_KNOWN, _KIND_TEXT, _DATE = 0.9, 0.88, 0.6, 0.95
@@ -24,35 +26,48 @@ def subject_of(document: Document, knowledge: Knowledge) -> EntityId | Title | N
     return knowledge.end(Title(document.title))
 
 
-def read_document(
-    document: Document,
-    knowledge: Knowledge,
-    fields: FieldMap,
-    model: PageModel | None,
-    *,
-    suggested: bool = False,
-    own: Sequence[Found] | None = None,
-) -> Reading:
-    """Everything a document says that can be read.
+@dataclass
+class Reader:
+    """What documents are read with."""
 
-    Args:
-        model: the prose model; None reads infobox and first sentence only.
-        suggested: accept also what no sentence names; it is quarantined otherwise.
-        own: what the model says of this document, where it was trained on it.
-    """
-    subject = subject_of(document, knowledge)
-    if subject is None:
-        return Reading(document, None, ())
-    lead = read_lead(document)
-    candidates = infobox_candidates(document, subject, fields, knowledge.relations, knowledge.lookup)
-    candidates += _lead_candidates(document, subject, lead, knowledge)
-    if model is not None:
-        page = Page(subject if isinstance(subject, int) else _NOBODY, document.text, _kind(lead, model))
-        candidates += [_prose(document, subject, each, suggested) for each in (own or model.find(page))]
-    kind = document.box or (lead.kinds[0].text if lead.kinds else "")
-    if lead.is_person and not document.box:
-        kind = "human"
-    return Reading(document, subject, candidates, kind, lead.description)
+    knowledge: Knowledge
+    fields: FieldMap
+    model: PageModel | None = None
+    """Reads the prose of pages about one thing."""
+    patterns: Patterns | None = None
+    """Read any prose."""
+    suggested: bool = False
+    """Accept also what no sentence names; it is quarantined otherwise."""
+    own: dict[str, Callable[[], list[Found]]] = field(default_factory=dict)
+    """By digest, what the model says of documents that it was trained on."""
+
+    def read(self, document: Document) -> Reading:
+        """Everything a document says that can be read."""
+        candidates = [_matched(document, each) for each in self.patterns.find(document.text)] if self.patterns else []
+        subject = subject_of(document, self.knowledge)
+        if subject is None:
+            return Reading(document, None, candidates)
+        lead = read_lead(document)
+        candidates += infobox_candidates(
+            document, subject, self.fields, self.knowledge.relations, self.knowledge.lookup
+        )
+        candidates += _lead_candidates(document, subject, lead, self.knowledge)
+        if self.model is not None:
+            page = Page(subject if isinstance(subject, int) else _NOBODY, document.text, _kind(lead, self.model))
+            own = self.own.get(document.digest)
+            found = self.model.find(page) if own is None else own()
+            candidates += [_prose(document, subject, each, self.suggested) for each in found]
+        kind = document.box or (lead.kinds[0].text if lead.kinds else "")
+        if lead.is_person and not document.box:
+            kind = "human"
+        return Reading(document, subject, candidates, kind, lead.description)
+
+
+def _matched(document: Document, match: Match) -> Candidate:
+    place = document.places.of(match.start, match.end)
+    return Candidate(
+        match.subject, match.relation, match.object, *place, round(match.precision, 3), "accepted", "pattern"
+    )
 
 
 def _kind(lead: Lead, model: PageModel) -> str:

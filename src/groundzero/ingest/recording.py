@@ -8,8 +8,8 @@ source: what the old version said is retired, what the new one says is added.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from groundzero.graph.folding import is_storable
 from groundzero.graph.nouns import EntityId, Literal, RelationId, SourceId, Status
@@ -67,6 +67,7 @@ class Recorder:
         self.knowledge, self.again = knowledge, again
         self.passages = passages or PassageLog(None)
         self.counts = Counts()
+        self._made: set[str] = set()
 
     def is_known(self, document: Document) -> bool:
         """Whether this very text was read before."""
@@ -79,13 +80,13 @@ class Recorder:
         Raises:
             StorageError: the store cannot be written; nothing of this batch is.
         """
+        if not readings:
+            return
         store = self.knowledge.store
-        before = store.counts().entities
         counted = Counts()
         with store.writer() as writer:
             for reading in readings:
                 self._record(writer, reading, counted)
-        counted.entities = store.counts().entities - before
         self._add(counted)
         self.passages.keep(
             (reading.document.key, each.start, each.end, reading.document.passage(each.start, each.end))
@@ -93,6 +94,15 @@ class Recorder:
             for each in reading.candidates
             if each.status == "quarantined"
         )
+
+    def alias(self, redirects: Mapping[str, str]) -> None:
+        """Give things the names that lead to their pages; titles that the graph does not have are left out."""
+        named = [(alias, self.knowledge.store.find_entity(target)) for alias, target in sorted(redirects.items())]
+        known = [(alias, entity) for alias, entity in named if entity is not None and _clean(alias)]
+        if known:
+            with self.knowledge.store.writer() as writer:
+                for alias, entity in known:
+                    writer.name_entity(entity, _clean(alias), "alias")
 
     def _add(self, counted: Counts) -> None:
         for name in NUMBERS:
@@ -117,14 +127,14 @@ class Recorder:
         counted.documents += 1
         made: dict[str, EntityId] = {}
         if reading.subject is not None:
-            self._describe(writer, reading, made)
-        for candidate in _distinct(reading.candidates):
+            self._describe(writer, reading, made, counted)
+        for candidate in _distinct(self._linked(each) for each in reading.candidates):
             self._write(writer, candidate, source, made, counted)
 
-    def _describe(self, writer: Writer, reading: Reading, made: dict[str, EntityId]) -> None:
+    def _describe(self, writer: Writer, reading: Reading, made: dict[str, EntityId], counted: Counts) -> None:
         """Names, kind and description of a page's subject; what the graph said of it already stays."""
         known = isinstance(reading.subject, int)
-        subject = self._end(writer, reading.subject, made) if reading.subject is not None else None
+        subject = self._end(writer, reading.subject, made, counted) if reading.subject is not None else None
         assert subject is not None
         if known:
             return
@@ -144,10 +154,12 @@ class Recorder:
             return
         if isinstance(candidate.object, Literal) and not is_storable(candidate.object.value):
             return
-        subject = self._end(writer, candidate.subject, made)
+        subject = self._end(writer, candidate.subject, made, counted)
         relation = self._relation(writer, candidate.relation)
         target = (
-            candidate.object if isinstance(candidate.object, Literal) else self._end(writer, candidate.object, made)
+            candidate.object
+            if isinstance(candidate.object, Literal)
+            else self._end(writer, candidate.object, made, counted)
         )
         if subject == target:
             return
@@ -163,6 +175,15 @@ class Recorder:
         else:
             counted.quarantined += 1
 
+    def _linked(self, candidate: Candidate) -> Candidate:
+        """The candidate with every end that is known by its id."""
+        target = candidate.object
+        return replace(
+            candidate,
+            subject=self.knowledge.end(candidate.subject),
+            object=target if isinstance(target, Literal) else self.knowledge.end(target),
+        )
+
     def _status(
         self, status: Status, subject: EntityId, relation: RelationId, target: EntityId | Literal
     ) -> tuple[Status, bool]:
@@ -175,7 +196,7 @@ class Recorder:
             return "quarantined", False
         return status, known
 
-    def _end(self, writer: Writer, end: EntityId | Title, made: dict[str, EntityId]) -> EntityId:
+    def _end(self, writer: Writer, end: EntityId | Title, made: dict[str, EntityId], counted: Counts) -> EntityId:
         if not isinstance(end, Title):
             return end
         known = self.knowledge.link(end.text)
@@ -185,6 +206,8 @@ class Recorder:
         if key not in made:
             label = _QUALIFIER.sub("", key) or key
             types = (_clean(end.type),) if _clean(end.type) else ()
+            counted.entities += key not in self._made and self.knowledge.store.find_entity(key) is None
+            self._made.add(key)
             made[key] = writer.add_entity(key, label=label, types=types)
         return made[key]
 
@@ -217,7 +240,7 @@ def _clean(text: str) -> str:
     return " ".join(storable.split())[:500]
 
 
-def _distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
     """One candidate for each statement: the accepted before the doubted, then the likeliest, then the first."""
     best: dict[tuple[object, object, object], Candidate] = {}
     for each in candidates:

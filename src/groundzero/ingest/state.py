@@ -16,6 +16,7 @@ from groundzero.graph.graph import Graph
 from groundzero.ingest.knowledge import Knowledge
 from groundzero.ingest.model_file import read_model, write_model
 from groundzero.ingest.pages import PageModel
+from groundzero.ingest.patterns import Patterns
 from groundzero.ingest.sources import Source
 from groundzero.run.files import write_atomic
 
@@ -60,11 +61,22 @@ class LearnState:
             content = {"schema": SCHEMA, "positions": self._positions}
             write_atomic(self.folder / "sources.json", json.dumps(content, indent=1).encode())
 
-    def model(self, knowledge: Knowledge) -> PageModel | None:
-        """The model that was learnt last, if any."""
-        if self.folder is None or not (self.folder / "prose.npz").is_file():
-            return None
-        return read_model(self.folder / "prose.npz", knowledge.facts, knowledge.gazetteer)
+    def models(self, knowledge: Knowledge) -> tuple[PageModel | None, Patterns | None]:
+        """What was learnt last of how prose says things, if anything was."""
+        if self.folder is None:
+            return None, None
+        prose, patterns = self.folder / "prose.npz", self.folder / "patterns.json"
+        return (
+            read_model(prose, knowledge.facts, knowledge.gazetteer) if prose.is_file() else None,
+            Patterns.load(patterns, knowledge.facts, knowledge.gazetteer) if patterns.is_file() else None,
+        )
+
+    def save_patterns(self, patterns: Patterns, knowledge: Knowledge) -> None:
+        """Keep patterns, with what their relations are called."""
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            labels = {each.id: each.label for each in knowledge.store.relations()}
+            patterns.save(self.folder / "patterns.json", labels)
 
     def save_model(self, model: PageModel) -> None:
         """Keep a model for sources that teach nothing themselves."""

@@ -43,7 +43,7 @@ class Judge:
     """No entry: nothing of this relation is accepted."""
     measured: dict[tuple[RelationId, bool], tuple[int, int]] = field(default_factory=dict)
     """Accepted on pages not trained on, and how many of those the graph has."""
-    least: float = 0.05
+    least: float = 0.3
     """Candidates less probable than this are dropped."""
 
     def judge(self, relation: RelationId, score: float, *, named: bool) -> tuple[float, bool]:

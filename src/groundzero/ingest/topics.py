@@ -122,13 +122,13 @@ def word_groups(page: Sequence[Sentence], *, kind: str = "", first: bool = True)
 
 
 def _solve(similarity_DD: NDArray[np.float64], truth_DC: NDArray[np.float64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.linalg.solve(similarity_DD + _RIDGE * np.eye(len(similarity_DD)), truth_DC)
-    return result
+    solved = np.linalg.solve(similarity_DD + _RIDGE * np.eye(len(similarity_DD)), truth_DC)
+    return np.asarray(solved, dtype=np.float64)
 
 
 def _vocabulary(groups: Sequence[set[str]]) -> Words:
     pages = Counter(group for each in groups for group in each)
     kept = sorted(group for group, count in pages.items() if count >= _MIN_PAGES)
     counts = np.asarray([pages[group] for group in kept], dtype=np.float64)
-    weight: NDArray[np.float64] = np.log(len(groups) / np.maximum(counts, 1.0))
+    weight = np.log(len(groups) / np.maximum(counts, 1.0)).astype(np.float64)
     return Words({group: i for i, group in enumerate(kept)}, weight)

@@ -19,6 +19,10 @@ _BUSY = (429, 503)
 _TRIES = 3
 
 
+class PageError(InputError):
+    """This page cannot be had, which says nothing of the others."""
+
+
 class Visitor:
     """Fetches as a guest should. One for a whole run, since it remembers when it was where.
 
@@ -46,18 +50,19 @@ class Visitor:
 
         Raises:
             UsageError: no address that may be fetched.
-            InputError: robots.txt forbids it, it cannot be reached, or the answer is no page.
+            PageError: robots.txt forbids it, or the answer is no page.
+            InputError: it cannot be reached.
         """
         host = _host(url)
         if not self._rules(url, host).can_fetch(USER_AGENT, url):
-            raise InputError(f"{url} may not be read by programs, says its robots.txt.", remedy="Choose other pages.")
+            raise PageError(f"{url} may not be read by programs, says its robots.txt.", remedy="Choose other pages.")
         for _ in range(_TRIES):
             answer = self._paced(url, host)
             if answer.status not in _BUSY:
                 break
             self._sleep(min(answer.retry_after or self._delay * 4, _LONGEST_PAUSE))
         if answer.status != 200:
-            raise InputError(f"{url} answers {answer.status}.", remedy="Check the address.")
+            raise PageError(f"{url} answers {answer.status}.", remedy="Check the address.")
         return answer
 
     def document(self, url: str, *, title: str = "") -> tuple[Document, list[str]]:
