@@ -17,11 +17,12 @@ from groundzero.reference.attention import Attention, CrossAttention
 from groundzero.reference.layers import Linear, RMSNorm
 from groundzero.reference.module import central_differences
 from groundzero.reference.transformer import FeedForward, KnowledgeBlock
-from tests.reference import judged_networks
+from tests.reference import judged_knowledge, judged_networks
 from tests.reference.judge import Trial, ask_direction, ask_trying, judge, of_module
 from tests.reference.judged_operations import TRIALS, affine
 
-assert judged_networks.whole_model.__name__ in TRIALS  # importing it entered its trials
+# Importing them entered their trials.
+assert {judged_networks.whole_model.__name__, judged_knowledge.copying.__name__} <= set(TRIALS)
 
 FEW = {"whole_model", "stack", "knowledge_block", "block"}
 """Trials of dozens of arrays, each of which is nudged twenty times."""

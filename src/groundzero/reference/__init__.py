@@ -12,6 +12,7 @@ here imports PyTorch or any other part of groundzero. Each module runs as a demo
     optimizer      how gradients become learning (roles.py: which parameter is updated how)
     model          the whole GPT: config.py, loss, and writing
     training       the loop that all the rest is for
+    knowledge      facts as vectors, and copying names instead of spelling them
     lora           teaching a trained model by changing almost nothing
     quantize       making a trained model small
     utils          batches and checkpoints (safetensors.py: the file format)
