@@ -173,7 +173,8 @@ def test_query_by_every_end(db: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["query", "Peru", "capitol"], "No relation is called 'capitol'. Did you mean 'capital'?"),
         (["query", "--at", "99"], "There is no transaction 99"),
         (["path", "Peru", "Atlantis"], "No entity is called 'Atlantis'."),
-        (["edit", "Peru", "capital", "Atlantis"], "--add makes a new one."),
+        (["edit", "Peru", "capital", "Atlantis"], "--new makes one."),
+        (["edit", "Peru", "motto", "Firme"], "--new makes one."),
         (["edit", "Peru", "capital", "Chile", "--retire"], "The graph does not say Peru capital"),
         (
             ["edit", "Peru", "capital", "Chile", "--replace", "Santiago"],
@@ -249,7 +250,7 @@ def test_an_edit_retires_and_adds_and_the_past_stays(db: Path, capsys: pytest.Ca
 
 
 def test_edits_of_relations_with_many_objects_must_say_which(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert as_json(capsys, "edit", "Peru", "P47", "Bolivia", "--add", "--graph", db)["retired"] == []
+    assert as_json(capsys, "edit", "Peru", "P47", "Bolivia", "--add", "--new", "--graph", db)["retired"] == []
     code, _, err = gz(capsys, "edit", "Peru", "P47", "Lima", "--graph", db)
     assert code == 3
     assert "Peru shares border with has 2 answers. Say --add" in err
@@ -265,8 +266,20 @@ def test_edits_of_values(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (new,) = payload["added"]
     assert (new["object"], new["datatype"], new["valid_from"]) == ("34000000", "integer", "2024")
     assert len(as_json(capsys, "edit", "Peru", "population", "34000000", "--retire", "--graph", db)["retired"]) == 1
-    added = as_json(capsys, "edit", "Peru", "motto", "Firme", "--literal", "string", "--add", "--graph", db)["added"]
+    added = as_json(capsys, "edit", "Peru", "motto", "Firme", "--literal", "string", "--new", "--graph", db)["added"]
     assert (added[0]["object"], added[0]["object_key"]) == ("Firme", None)
+
+
+def test_types_follow_edits_of_what_a_thing_is(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def types() -> list[str]:
+        names = as_json(capsys, "names", "Peru", "--graph", db)["names"]
+        return [name["text"] for name in names if name["kind"] == "type"]
+
+    as_json(capsys, "edit", "Peru", "instance of", "kingdom", "--new", "--graph", db)
+    assert types() == ["kingdom"]
+    as_json(capsys, "edit", "Chile", "instance of", "republic", "--new", "--graph", db)
+    as_json(capsys, "edit", "Peru", "instance of", "republic", "--graph", db)
+    assert types() == ["republic"]
 
 
 def test_an_edit_may_insist_that_nothing_changed(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,8 +24,9 @@ def edit(
     relation: Annotated[str, typer.Argument(help="A label, alias or key.")],
     object_: Annotated[str, typer.Argument(metavar="OBJECT", help="A label, alias, key, number or date.")],
     graph: GraphOption,
-    add: Annotated[bool, typer.Option("--add", help="Keep what the graph says already; make new names.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Keep what the graph says already.")] = False,
     retire: Annotated[bool, typer.Option("--retire", help="Retire this statement, and add none.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Make entities and relations that the graph lacks.")] = False,
     replace: Annotated[
         str, typer.Option("--replace", help="Retire the statement with this object.", metavar="OLD")
     ] = "",
@@ -51,7 +52,7 @@ def edit(
 
     gz graph edit Peru capital Cusco --graph facts.db
 
-    gz graph edit Peru "shares border with" Ecuador --graph facts.db --add
+    gz graph edit Peru "shares border with" Ecuador --graph facts.db --add --new
     """
     from groundzero.cli.output import emit, note  # noqa: PLC0415
 
@@ -59,22 +60,23 @@ def edit(
         raise UsageError("--add, --retire and --replace exclude each other.", remedy="Give one of them, or none.")
     with opened(graph, read_only=False) as store:
         checked_at(store, at)
-        wanted = _Edit(store, subject, relation, object_, literal, make=add)
+        wanted = _Edit(store, subject, relation, object_, literal, make=new)
         old = wanted.to_retire(replace, add=add, retire=retire)
         if at is not None:
             _unchanged(store, wanted, at)
         with store.writer() as writer:
-            new = None
+            added = None
             if not retire:
-                new = wanted.write(writer, source, confidence, valid_from, valid_to)
+                added = wanted.write(writer, source, confidence, valid_from, valid_to)
+            old = [statement for statement in old if statement.id != added]
             for statement in old:
-                if statement.id != new:
-                    writer.retire(statement.id)
+                writer.retire(statement.id)
+        _follow_types(store, old, added)
         payload: dict[str, Any] = {
             "graph": store.location,
             "transaction": store.transaction(),
-            "retired": [_facts(store, statement.id) for statement in old if statement.id != new],
-            "added": [] if new is None else [_facts(store, new)],
+            "retired": [_facts(store, statement.id) for statement in old],
+            "added": [] if added is None else [_facts(store, added)],
         }
 
     def tell() -> None:
@@ -146,7 +148,7 @@ class _Edit:
         from groundzero.graph.lookup import find_entities, find_relations  # noqa: PLC0415
 
         self._store = store
-        # With --add, names that the graph does not have are made; otherwise a slip of the pen would make things.
+        # Without --new a slip of the pen must not make things.
         self._subject_key = subject if make and not find_entities(store, subject) else ""
         self._relation_key = relation if make and not find_relations(store, relation) else ""
         self.subject = None if self._subject_key else self._entity(subject)
@@ -224,13 +226,30 @@ class _Edit:
             return resolve_entity(self._store, text)
         except InputError as error:
             if error.message.startswith("No entity"):
-                raise InputError(error.message, remedy=f"{error.remedy} --add makes a new one.") from None
+                raise InputError(error.message, remedy=f"{error.remedy} --new makes one.") from None
             raise
 
     def _known_relation(self, text: str) -> int:
         from groundzero.graph.lookup import resolve_relation  # noqa: PLC0415
 
-        return resolve_relation(self._store, text)
+        try:
+            return resolve_relation(self._store, text)
+        except InputError as error:
+            if error.message.startswith("No relation"):
+                raise InputError(error.message, remedy=f"{error.remedy} --new makes one.") from None
+            raise
+
+
+def _follow_types(store: Store, retired: list[Statement], new: int | None) -> None:
+    """What an entity is an instance of is also its type."""
+    from groundzero.graph.naming import follow_type  # noqa: PLC0415
+
+    added = None if new is None else store.statement(new)
+    with store.writer() as writer:
+        for statement in retired:
+            follow_type(store, writer, statement, retired=True)
+        if added is not None:
+            follow_type(store, writer, added, retired=False)
 
 
 def _unchanged(store: Store, wanted: _Edit, at: Transaction) -> None:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Literal as OneOf
 
 from groundzero.graph.derived import entity_label, relation_label
-from groundzero.graph.nouns import EntityId, Name, Relation, RelationId
+from groundzero.graph.nouns import EntityId, Name, Relation, RelationId, Statement
 from groundzero.graph.store import Reader, Store, Writer
 
 TYPE_RELATIONS = (
@@ -41,6 +41,18 @@ def name_types(store: Store) -> None:
         relation = store.find_relation(key)
         if relation is not None:
             _in_batches(store, _types(store, relation), "type")
+
+
+def follow_type(store: Reader, writer: Writer, statement: Statement, *, retired: bool) -> None:
+    """Keep the types of an entity in step with an edit of what it is an instance of."""
+    if statement.object is None or store.relation(statement.relation).key not in TYPE_RELATIONS:
+        return
+    named = store.entity(statement.object)
+    label = named.label if named.label != named.key else entity_label(named.key)
+    if label and retired:
+        writer.retire_entity_name(statement.subject, label, "type")
+    elif label:
+        writer.name_entity(statement.subject, label, "type")
 
 
 def set_label(
