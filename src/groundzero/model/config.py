@@ -11,46 +11,12 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from groundzero.reference.config import FAMILIES
 from groundzero.settings import Settings
 
 Position = Literal["learned", "sinusoidal", "rotary"]
 Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "gelu_tanh", "swiglu", "relu2"]
-
-# The families: Pico-GPT and GPT-2; SheepOp and the NumPy GPT; Custom GPT and GroundZero-LM; llama with QK-norm, which
-# trains best among those that export losslessly; and whatever trains fastest, which does not export.
-FAMILIES: dict[str, dict[str, Any]] = {
-    "gpt2": {
-        "position": "learned",
-        "norm": "layernorm",
-        "activation": "gelu_tanh",
-        "attention_bias": True,
-        "feed_forward_bias": True,
-    },
-    # Scaled, as Vaswani et al. do: sinusoids of size 1 drown embeddings of 0.02 (loss 1.96 without, 1.18 with, after
-    # 400 steps of a toy at which gpt2 reaches 1.17).
-    "classic": {
-        "position": "sinusoidal",
-        "scale_embeddings": True,
-        "norm": "layernorm",
-        "activation": "gelu",
-        "attention_bias": True,
-        "feed_forward_bias": True,
-    },
-    "llama": {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu"},
-    "qwen3": {"position": "rotary", "norm": "rmsnorm", "activation": "swiglu", "qk_norm": True},
-    "speedrun": {
-        "position": "rotary",
-        "norm": "rmsnorm",
-        "norm_affine": False,
-        "activation": "relu2",
-        "qk_norm": True,
-        "tie_embeddings": False,
-        "init": "zero",
-        "norm_embeddings": True,
-        "logit_softcap": 15.0,
-    },
-}
 
 
 class RotaryScaling(Settings):

@@ -22,10 +22,10 @@ Run me: `python -m groundzero.reference.layers`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from groundzero.reference.config import RotaryScaling
 from groundzero.reference.module import Array, Ids, Module, Parameter
 
 
@@ -191,20 +191,6 @@ def sinusoids(n_position: int, width: int) -> Array:
     table_TD[:, 0::2] = np.sin(angle_TD)
     table_TD[:, 1::2] = np.cos(angle_TD)[:, : width // 2]
     return table_TD
-
-
-@dataclass(frozen=True)
-class RotaryScaling:
-    """Stretching rotary positions beyond the context that a model was trained at."""
-
-    method: str
-    """`linear`: all angles divided by the factor (Chen et al. 2023); `yarn`: only slow hands are (Peng et al. 2023)."""
-    factor: float
-    original_context: int
-    beta_fast: float = 32.0
-    """YaRN leaves hands alone that turn more often than this over the original context."""
-    beta_slow: float = 1.0
-    """YaRN divides those fully that turn less often than this."""
 
 
 def rotary_frequencies(width: int, base: float, scaling: RotaryScaling | None = None) -> tuple[Array, float]:
