@@ -253,7 +253,8 @@ def _compare(reader: Any, model: Model, seen: int, *, at: int | None) -> None:
             assert [each.id for each in reader.outgoing(entity, relation, at=at)] == out
             into = [id_ for id_ in mine if living[id_].value[2] == entity and isinstance(living[id_].value[2], int)]
             assert [each.id for each in reader.incoming(entity, relation, at=at)] == into
-            assert [each.id for each in reader.incoming(entity, relation, limit=1, at=at)] == into[:1]
+            into.sort(key=lambda id_: (living[id_].value[1], id_))
+            assert [each.id for each in reader.incoming(entity, relation, limit=2, at=at)] == into[:2]
     assert {tuple(row) for row in reader.triples(at=at).tolist()} == model.triples(seen)
     counts = reader.counts(at=at)
     retired = sum(each.retired is not None and each.retired <= seen for each in model.statements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -140,6 +141,27 @@ def test_a_second_writer_waits_its_turn_and_is_told_whose_it_is(tmp_path: Path) 
     assert store.counts().entities == 2
     store.close()
     other.close()
+
+
+def test_a_damaged_lease_says_what_to_do(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "facts.db", create=True)
+    (tmp_path / "facts.db-lease").write_bytes(
+        b"not a database, but as long as the header of one has to be: 100 bytes" * 3
+    )
+    with pytest.raises(StorageError, match="delete this file"), store.writer():
+        pass
+    (tmp_path / "facts.db-lease").unlink()
+    store.close()
+    store = SQLiteStore(tmp_path / "facts.db")
+    with store.writer() as writer:
+        writer.add_entity("Q1")
+    store.close()
+
+
+def test_an_engine_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
+    with pytest.raises(StorageError, match=r"3\.37"):
+        SQLiteStore(tmp_path / "facts.db", create=True)
 
 
 def test_threads_that_share_a_store_write_in_turns(new_location: Callable[[], str]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundzero.errors import InputError
-from groundzero.graph import sqlite_file
+from groundzero.graph import sqlite, sqlite_file
 from groundzero.graph.folding import fold, form, is_storable, placed_tokens, tokens
 from groundzero.graph.nouns import Literal
 from groundzero.graph.opening import open_store
@@ -50,6 +51,20 @@ def test_search_finds_what_shares_a_word_and_nothing_else(new_location: Callable
             assert store.find_entity(question) is None or question.startswith("Q")
 
     run()
+    store.close()
+
+
+def test_words_of_very_many_names_do_not_slow_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rarer word decides; without one the names come unranked."""
+    monkeypatch.setattr(sqlite, "COMMON", 10)
+    store = open_store(tmp_path / "facts.db", create=True)
+    with store.writer() as writer:
+        writer.add_entities([f"Q{each}" for each in range(40)], labels=[f"city of thing {each}" for each in range(40)])
+        writer.add_entity("Q99", label="a thing apart")
+    assert [entity for entity, _ in store.search("the thing 7")] == [8]
+    assert [entity for entity, _ in store.search("apart thing")] == [41]
+    assert store.search("city thing", limit=3) == [(1, 0.0), (2, 0.0), (3, 0.0)]
+    assert store.search("nowhere") == []
     store.close()
 
 

@@ -64,7 +64,7 @@ class Lease:
         try:
             return sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise StorageError(f"Cannot write beside {self._store}: {error}.", remedy=_REMEDY) from None
+            raise StorageError(f"Cannot make {self.path}: {error}.", remedy=_REMEDY) from None
 
     def _wait(self, connection: sqlite3.Connection) -> None:
         deadline = time.monotonic() + self.timeout
@@ -72,11 +72,11 @@ class Lease:
             try:
                 self._take(connection)
                 return
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if (error.sqlite_errorcode & 0xFF) not in _BUSY:
-                    raise StorageError(f"Cannot write beside {self._store}: {error}.", remedy=_REMEDY) from None
+                    raise StorageError(f"Cannot use {self.path}: {error}.", remedy=_REMEDY) from None
             if time.monotonic() > deadline:
                 raise StorageError(
                     f"{self._store} is being written to by {self._holder(connection)}; waited {self.timeout:g} s.",
@@ -105,4 +105,4 @@ class Lease:
         return found[0] if found else "another process"
 
 
-_REMEDY = "The folder must be writable and on a local disk."
+_REMEDY = "Its folder must be writable and on a local disk; delete this file if it is damaged and nobody writes."

@@ -45,6 +45,7 @@ class MentionIndex:
             if pattern := _pattern(tokens(name)):
                 entities_of[pattern].add(entity)
         self._entities = [tuple(sorted(entities)) for entities in entities_of.values()]
+        self._words = {word for pattern in entities_of for word in pattern[1:-1].split(_CLOSE + _OPEN)}
         self._automaton = ahocorasick_rs.AhoCorasick(
             entities_of, matchkind=ahocorasick_rs.MatchKind.Standard, store_patterns=False
         )
@@ -56,6 +57,11 @@ class MentionIndex:
     def size(self) -> int:
         """Different names in the base."""
         return len(self._entities)
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Every folded word of every name, also of names that went since: what a misspelling may be of."""
+        return frozenset(self._words)
 
     @property
     def delta(self) -> int:
@@ -71,6 +77,7 @@ class MentionIndex:
             words = tokens(name)
             if words:
                 forms.add(_pattern(words))
+                self._words.update(words)
                 self._longest = max(self._longest, len(words))
         for form in forms:
             self._entities_of[form].add(entity)

@@ -19,6 +19,9 @@ APPLICATION_ID = 0x475A4B47
 VERSION = 1
 """Of the schema, in the file's `user_version`."""
 PAGE_SIZE = 4096
+OLDEST_ENGINE = (3, 37, 0)
+"""SQLite that has STRICT tables. (Before 3.53.2 its FTS5 has a flaw that a hostile file can use; 3.51.3 mends a race of
+checkpoints, which the lease keeps us out of.)"""
 
 _NAME_COLUMNS = """
     id INTEGER PRIMARY KEY,
@@ -117,6 +120,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     Raises:
         StorageError, FormatError: the file cannot be opened, or is no database.
     """
+    if sqlite3.sqlite_version_info < OLDEST_ENGINE:
+        raise StorageError(f"This Python has SQLite {sqlite3.sqlite_version}.", remedy="Use one with 3.37 or later.")
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     log = path.with_name(path.name + "-wal")
     if mode == "ro" and not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
@@ -169,6 +174,8 @@ def create(path: Path) -> None:
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
+            if "no such module" in str(error):
+                raise StorageError("This Python's SQLite has no FTS5.", remedy="Use a Python that has.") from None
             raise explain(error, path) from None
     sync_folder(path.parent)
 

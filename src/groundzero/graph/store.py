@@ -81,7 +81,10 @@ class Reader(Protocol):
         ...
 
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
-        """Entities whose names share words with `text`, best first; every character of `text` is a literal."""
+        """Entities whose names share words with `text`, best first; every character of `text` is a literal.
+
+        A word that very many names share may be passed over where `text` has a rarer one.
+        """
         ...
 
     def relation(self, relation: RelationId, *, at: Transaction | None = None) -> Relation: ...
@@ -106,7 +109,11 @@ class Reader(Protocol):
         *,
         limit: int | None = None,
         at: Transaction | None = None,
-    ) -> list[Statement]: ...
+    ) -> list[Statement]:
+        """Accepted statements whose object it is, in the order they were added; those of the lowest relations first
+        where only `limit` of all relations are wanted."""
+        ...
+
     def statements(
         self, *, status: Status | None = "accepted", source: SourceId | None = None, at: Transaction | None = None
     ) -> Iterator[Statement]:
