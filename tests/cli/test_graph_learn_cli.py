@@ -108,3 +108,24 @@ def test_watching_reads_a_new_file_and_ends_at_ctrl_c(tmp_path: Path) -> None:
     process.send_signal(2)
     out, _ = process.communicate(timeout=60)
     assert "3 facts accepted" in out
+
+
+def test_an_embedding_beside_the_graph_is_brought_up_to_date(
+    tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = str(tmp_path / "g.db")
+    (tmp_path / "Freedonia.wiki").write_text(
+        "{{Infobox country|capital=[[Arvelia]]|largest_city=[[Bostan]]|currency=[[Crown]]}}'''Freedonia''' is a [[land]].",
+        encoding="utf-8",
+    )
+    assert main(["graph", "learn", "--graph", graph, str(tmp_path / "Freedonia.wiki")]) == 0
+    assert main(["graph", "embed", "--graph", graph, "--epochs", "1", "--dim", "8"]) == 0
+    capsys.readouterr()
+    page.write_text(
+        "{{Infobox city|country=[[Freedonia]]|capital=[[Newtown]]}}'''Arvelia''' is a [[city]].", encoding="utf-8"
+    )
+    assert main(["graph", "learn", "--graph", graph, str(page), "--json"]) == 0
+    embedding = _json(capsys)["embedding"]
+    assert embedding["placed"] >= 1
+    assert main(["graph", "learn", "--graph", graph, str(page), "--json"]) == 0
+    assert "embedding" not in _json(capsys)

@@ -10,6 +10,7 @@ import torch
 from groundzero.errors import FormatError, InputError
 from groundzero.generate import Engine, Evidence, Request, SamplingConfig, load_engine, surfaces_of
 from groundzero.generate.evidence import CHANNELS, Surface, surface_forms
+from groundzero.generate.meter import _Replay, measure_channels
 from groundzero.model.facts import Fact
 from groundzero.model.knowledge import KnowledgeGPT, attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig
@@ -240,6 +241,49 @@ def knowing_run(make_run, model, characters):
 
     run.publish_checkpoint(2, write)
     return run
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_the_meter_reads_the_answer_as_it_was_written(model, characters, temperature):
+    engine = Engine(model, characters)
+    config = SamplingConfig(temperature=temperature, max_tokens=40, ignore_eos=True, seed=4, logprobs=1)
+    request = Request("the cat", config, evidence=evidence_of(characters))
+    completion = engine.run([request])[0]
+    assert completion.copied
+    replay = _Replay(engine, request, completion)
+    mixed_GV, own_GV = replay.distributions(engine.prompt_ids(request), attention=True)
+    got = [float(mixed_V[token].log()) for mixed_V, token in zip(mixed_GV, completion.ids, strict=True)]
+    assert got == pytest.approx([entry.logprob for entry in completion.logprobs], abs=2e-4)
+    figures = measure_channels(engine, request, completion, plain_prompt="the")
+    assert set(figures) == {"prompt", "attention", "copy"}
+    assert all(0 < figure <= 1 for figure in figures.values())
+    assert figures["copy"] == pytest.approx(float((mixed_GV - own_GV).abs().sum(-1).mean() / 2))
+    assert measure_channels(engine, request, completion, plain_prompt="the cat")["prompt"] == 0
+
+
+def test_the_meter_of_a_channel_that_is_shut_or_does_nothing(model, characters):
+    engine = Engine(model, characters)
+    for channels in ({"copy"}, {"attention"}, {"prompt"}, set()):
+        request = Request("the cat", GREEDY, evidence=evidence_of(characters, channels=channels))
+        completion = engine.run([request])[0]
+        assert set(measure_channels(engine, request, completion)) == channels - {"prompt"}
+    with torch.no_grad():
+        for block in model.blocks:
+            block.knowledge_gate.zero_()
+    request = Request("the cat", GREEDY, evidence=evidence_of(characters))
+    figures = measure_channels(engine, request, engine.run([request])[0])
+    assert figures["attention"] == 0
+    assert figures["copy"] > 0
+    plain = Request("the cat", GREEDY)
+    assert measure_channels(engine, plain, engine.run([plain])[0]) == {}
+
+
+def test_the_meter_of_an_answer_longer_than_the_context(model, characters):
+    engine = Engine(model, characters, cache_capacity=24)
+    config = SamplingConfig(temperature=1, max_tokens=60, ignore_eos=True, seed=1)
+    request = Request("the cat", config, evidence=evidence_of(characters))
+    figures = measure_channels(engine, request, engine.run([request])[0], plain_prompt="a")
+    assert all(0 <= figure <= 1 for figure in figures.values())
 
 
 def test_a_run_brings_its_knowledge_layers(knowing_run, model, characters):

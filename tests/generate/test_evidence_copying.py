@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from groundzero.generate.copying import Copier
+from groundzero.generate.copying import Copier, Explanation
 from groundzero.generate.evidence import Surface, surface_forms, surfaces_of
 from groundzero.generate.joints import Kind, TokenStarts, first_kind, grows, kind_of, last_character, wants_space
 from groundzero.model.copying import CopyHead
@@ -42,6 +42,10 @@ class FixedHead(CopyHead):
         self.logit, self.scores = math.log(gate) - math.log1p(-gate), torch.tensor(scores)
         self.gate.forward = lambda hidden: torch.full((1,), self.logit)
 
+    def keys(self, facts_BNF: Tensor) -> Tensor:
+        """Each slot's own place."""
+        return torch.arange(2.0 * facts_BNF.shape[1]).view(1, -1, 1)
+
     def point(self, hidden_BTD: Tensor, keys_BSK: Tensor) -> Tensor:
         """The scores of the slots asked for, whose keys are their places."""
         return self.scores[keys_BSK[..., 0].long()].expand(1, -1)
@@ -50,8 +54,7 @@ class FixedHead(CopyHead):
 def make_copier(tokenizer, surfaces, *, gate=0.5, scores=None, uniform=None) -> Copier:
     n_slot = 2 * (max(surface.fact for surface in surfaces) + 1)
     head = FixedHead(gate, scores or [0.0] * n_slot)
-    keys_SK = torch.arange(float(n_slot))[:, None]
-    return Copier(head, keys_SK, surfaces, tokenizer, TokenStarts(tokenizer), uniform)
+    return Copier(head, torch.zeros(n_slot // 2, 1), surfaces, tokenizer, TokenStarts(tokenizer), uniform=uniform)
 
 
 HIDDEN = torch.zeros(2)
@@ -124,7 +127,7 @@ def probability_of(copier_of, own_V, ids: tuple[int, ...]) -> dict[tuple, float]
             nonlocal probability
             possible = [i for i, weight in enumerate(weights) if weight > 0]
             options.append(possible)
-            choice = pending.pop(0) if pending else possible[0]
+            choice = Explanation(pending.pop(0) if pending else possible[0])
             probability *= weights[choice] / sum(weights)
             return choice
 

@@ -120,6 +120,15 @@ def test_columns_beside_the_triple_are_read(tmp_path: Path) -> None:
     assert report.skipped == {"confidence outside 0 to 1": 1, "start or end that is no whole number": 1}
 
 
+def test_results_of_sparql_are_tables(tmp_path: Path) -> None:
+    rows = '<http://a/s>\t<http://a/p>\t<http://a/o>\n<http://a/s>\t<http://a/q>\t"Perú"@es\n'
+    for head in ("", "?subject\t?predicate\t?object\n"):
+        found, _ = read(written(tmp_path, head + rows))
+        assert [row[:3] for row in found] == [
+            ("http://a/s", "http://a/p", "http://a/o"), ("http://a/s", "http://a/q", Literal("Perú", "string", "es")),
+        ]  # fmt: skip
+
+
 def test_columns_may_be_named_and_left_out(tmp_path: Path) -> None:
     found, _ = read(
         written(tmp_path, "1 Lima Peru capital".replace(" ", "\t")), columns=("-", "object", "subject", "relation")
@@ -284,6 +293,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         ("Q1\tPeru\n", "label", "entity", [EntityName("Q1", "Peru")]),
         ("Q1\tPerú\tRP\n", "alias", "entity", [EntityName("Q1", "Perú", "alias"), EntityName("Q1", "RP", "alias")]),
         ("Q1\ta, b\tc\n", "description", "entity", [EntityName("Q1", "a, b\tc", "description")]),
+        ('<http://a/s>\t"Perú"@es\n', "label", "entity", [EntityName("http://a/s", "Perú")]),
         ("Q1\tConcepci\\u00F3n \\uD83C\\uDDF5\n", "label", "entity", [EntityName("Q1", "Concepción 🇵")]),
         ('{"P1": "capital"}', "label", "relation", [RelationName("P1", "capital")]),
         ('{"P1": {"label": "capital", "description": "seat"}}', "label", "relation", [RelationName("P1", "capital")]),

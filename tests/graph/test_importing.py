@@ -162,6 +162,25 @@ def test_a_killed_import_is_consistent_and_completed_by_the_next(tmp_path: Path)
     whole.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    text = "".join(f"Thing {i}\tr{i % 7}\tThing {i * 31 % 3000}\n" for i in range(15_000))
+    path, graph = write(tmp_path, text), tmp_path / "full.db"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))\n"
+    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    arguments = [sys.executable, "-c", limit + textwrap.dedent(VICTIM), str(graph), str(path), "500"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "StorageError" in done.stderr
+    store = open_store(graph)
+    kept = store.counts().triples
+    assert kept % 500 == 0
+    assert 0 < kept < 15_000
+    import_file(store, path)
+    assert store.counts().triples == 15_000
+    store.close()
+
+
 def test_names_come_from_keys_until_somebody_gives_them(store: Store, tmp_path: Path) -> None:
     import_file(store, write(tmp_path, "Watford_FC\tplays_in\tthe_league\nQ42\tP31\tQ5\n"))
     labels = {entity.key: entity.label for entity in store.entities()}

@@ -300,20 +300,22 @@ def test_watching_gives_what_is_new_and_steady(tmp_path: Path) -> None:
     folder = tmp_path / "f"
     folder.mkdir()
     (folder / "a.txt").write_text("one", encoding="utf-8")
+    new = folder / "b.txt"
     steps: list[Callable[[], object]] = [
-        lambda: (folder / "b.txt").write_text("tw", encoding="utf-8"),
-        lambda: (folder / "b.txt").write_text("two and more", encoding="utf-8"),
+        lambda: new.write_text("tw", encoding="utf-8"),
+        lambda: new.write_text("two and more", encoding="utf-8"),
         lambda: None,
-        lambda: (folder / "a.txt").unlink(),
+        (folder / "a.txt").unlink,
         lambda: None,
     ]
     waiting = iter(steps)
-    found = [[path.name for path in each] for each in changes([folder], 0.0, looks=6, sleep=lambda _: _next(waiting))]
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 0.0
+        next(waiting)()
+
+    found = [[path.name for path in each] for each in changes([folder], 0.0, looks=6, sleep=sleep)]
     assert found == [["a.txt"], ["b.txt"]]
-
-
-def _next(waiting: Iterator[Callable[[], object]]) -> None:
-    next(waiting)()
 
 
 def test_one_page_of_prose_is_read_the_same_by_a_model_from_its_file(world: Graph, pages: Path, tmp_path: Path) -> None:

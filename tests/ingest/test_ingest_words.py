@@ -100,7 +100,8 @@ def test_dates(text: str, value: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "value", "datatype"),
     [("1,234,567", "1234567", "integer"), ("0.532", "0.532", "decimal"), ("1865", "1865", "year"),
-     ("−12", "-12", "integer"), ("12 (estimate)", "12", "integer"), ("8 days, 3 hours", None, ""), ("51258 lb", None, ""), ("9%", None, "")],
+     ("−12", "-12", "integer"),
+     ("12 (estimate)", "12", "integer"), ("8 days, 3 hours", None, ""), ("51258 lb", None, ""), ("9%", None, "")],
 )  # fmt: skip
 def test_numbers_without_units_only(text: str, value: str | None, datatype: str) -> None:
     found = read_number(text)

@@ -82,7 +82,7 @@ def learn(
         else:
             report = _learn(opened, sources or [], config, state, delay, allow_host or [])
         payload = {**report.as_json(), "graph": opened.location, "transaction": opened.store.transaction()}
-        refreshed = _refresh(opened)
+        refreshed = _refresh(opened) if payload["accepted"] or payload["retired"] else None
         if refreshed is not None:
             payload["embedding"] = refreshed
 
@@ -250,8 +250,17 @@ def _crawl(
 
 
 def _refresh(graph: Graph) -> dict[str, Any] | None:
-    """Bring the graph's embedding up to date, where it has one."""
-    return None
+    """Give what is new its vectors, where the graph has an embedding beside it; None where it has none."""
+    from groundzero.graph.milestones import beside  # noqa: PLC0415
+
+    if "://" in graph.location:
+        return None
+    folder = beside(graph.location, "embedding")
+    if not (folder / "embedding.json").is_file():
+        return None
+    from groundzero.cli.graph_embed import _updated  # noqa: PLC0415 - brings in PyTorch
+
+    return _updated(graph.store, folder)
 
 
 @contextmanager
