@@ -21,6 +21,7 @@ _PUBLIC = {
     "TokenDataset": "groundzero.data",
     "Trainer": "groundzero.train",
     "Engine": "groundzero.generate",
+    "Graph": "groundzero.graph.graph",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - keys of a dict of strings  # pyright: ignore[reportUnsupportedDunderAll]
