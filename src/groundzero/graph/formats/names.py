@@ -14,9 +14,11 @@ from typing import Any
 from typing import Literal as OneOf
 
 from groundzero.errors import InputError
+from groundzero.graph.formats.literals import from_cell
 from groundzero.graph.formats.reading import Input, read_lines
 from groundzero.graph.formats.report import ReadReport
 from groundzero.graph.formats.rows import EntityName, RelationName
+from groundzero.graph.formats.tabular import bare_iri
 from groundzero.graph.nouns import NameKind
 
 Owner = OneOf["entity", "relation"]
@@ -72,17 +74,23 @@ def _table_pairs(source: Input, report: ReadReport, kind: NameKind) -> Iterator[
         if not tab:
             report.skip("no tab between key and name", line)
             continue
-        key = key.strip()
+        key = bare_iri(key.strip())
         if "\\u" in rest:
             report.note("names with \\u escapes, decoded")
             rest = _ESCAPED.sub(_character, rest)
         texts = [rest] if kind in _ONE_TEXT else rest.split("\t")
-        texts = [text.strip() for text in texts if text.strip()]
+        texts = [_unquoted(text.strip()) for text in texts if text.strip()]
         if not key or not texts:
             report.skip("an empty key or name", line)
             continue
         for text in texts:
             yield key, text
+
+
+def _unquoted(text: str) -> str:
+    """`"Perú"@es`, as SPARQL's results have it, without its quotes."""
+    literal = from_cell(text) if text.startswith('"') else None
+    return literal.value if literal is not None and literal.value.strip() else text
 
 
 def _character(match: re.Match[str]) -> str:

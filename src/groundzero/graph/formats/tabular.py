@@ -59,13 +59,18 @@ def read_table(
         return
     header = tuple(columns) or _header(first)
     if not columns and header:
-        clean = str.strip if header != COLUMNS else str if quoted else _unescape
+        clean = _foreign if header != COLUMNS else str if quoted else _unescape
         yield from _wide_rows(records, report, header, clean, literals=literals)
         return
     if header and header[:3] != COLUMNS[:3]:
-        yield from _wide_rows(_chain(first, records), report, header, str.strip, literals=literals)
+        yield from _wide_rows(_chain(first, records), report, header, _foreign, literals=literals)
         return
     yield from _plain_rows(_chain(first, records), report, literals)
+
+
+def bare_iri(cell: str) -> str:
+    """`<http://...>` without its brackets."""
+    return cell[1:-1] if cell[:1] == "<" and cell[-1:] == ">" and ":" in cell and " " not in cell else cell
 
 
 def write_table(
@@ -105,6 +110,8 @@ def _plain_rows(records: Iterable[Sequence[str]], report: ReadReport, literals: 
         if not (subject and relation and object_):
             report.skip("an empty subject, relation or object", "\t".join(cells))
             continue
+        if subject[0] == "<" or object_[0] == "<":  # IRIs as SPARQL's results have them
+            subject, relation, object_ = bare_iri(subject), bare_iri(relation), bare_iri(object_)
         if len(cells) > 3 and any(cells[3:]):
             report.note("columns beyond the third, left out because no header names them")
         if "\0" in subject or "\0" in relation or "\0" in object_:
@@ -203,7 +210,7 @@ def _not_plain(fact: Fact, quoted: bool) -> str:
 
 def _header(cells: Sequence[str]) -> tuple[str, ...]:
     """The columns that a first row names; empty where it is no header. Unknown columns keep their own name."""
-    named = [_SYNONYMS.get(cell.strip().strip('"').lower(), "") for cell in cells]
+    named = [_SYNONYMS.get(cell.strip().strip('"?').lower(), "") for cell in cells]
     if "source" in named and "subject" not in named:  # a list of edges: source, target, relation
         named[named.index("source")] = "subject"
     if not {"subject", "relation", "object"} <= set(named):
@@ -235,6 +242,10 @@ def _probability(text: str | None) -> float:
     if not 0 <= value <= 1:
         raise ValueError("confidence outside 0 to 1")
     return value
+
+
+def _foreign(cell: str) -> str:
+    return bare_iri(cell.strip())
 
 
 def _unescape(cell: str) -> str:
