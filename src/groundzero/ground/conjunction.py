@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groundzero.graph.nouns import EntityId
-from groundzero.ground.search import PathSearch
+from groundzero.ground.alignment import NEVER
+from groundzero.ground.search import IMPOSSIBLE, PathSearch
 
 TRIED = 40
 """Pairs of hops, best first, that are looked at for common ends."""
@@ -72,6 +73,7 @@ def conjunctions(
     total_JB = np.concatenate((np.zeros((1, len(code_B))), np.cumsum(score_NC[between][:, code_B], axis=0)))
     cut_JAB = ahead_JA[:, :, None] + (total_JB[-1] - total_JB)[:, None, :]
     score_AB += cut_JAB.max(axis=0) + bias_C[code_A][:, None] + bias_C[code_B][None, :]
+    score_AB = np.where(search.may_share_ends(code_A, code_B), score_AB, NEVER)
     order = np.argsort(-score_AB, axis=None)[:TRIED]
     found = []
     for flat in order:
@@ -80,6 +82,8 @@ def conjunctions(
         common = common[(common != left.entity) & (common != right.entity)]
         cut = int(cut_JAB[:, a, b].argmax())
         codes = int(code_A[a]), int(code_B[b])
+        if score_AB[a, b] < IMPOSSIBLE:
+            break
         free = [(place, score_NC[place, codes[0]] >= score_NC[place, codes[1]]) for place in (*before, *behind)]
         words = (
             tuple(between[:cut]) + tuple(place for place, first in free if first),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from groundzero.graph.nouns import Relation, RelationId
+from groundzero.graph.phrasing import phrase
 from groundzero.ground.lexicon import KINDS, Row, load_lexicon
 from groundzero.ground.words import SILENT, content, stem, stems
 
@@ -97,6 +98,11 @@ class HopTable:
         found_TT: NDArray[np.bool_] = self._usual_CC[np.ix_(codes_T ^ 1, codes_T)] | self._to_literals_C[codes_T]
         return found_TT
 
+    def share_ends(self, code_A: NDArray[np.int64], code_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(A, B) whether things that one hop leads to are often things that the other leads to."""
+        found_AB: NDArray[np.bool_] = self._usual_CC[np.ix_(code_A ^ 1, code_B ^ 1)]
+        return found_AB | self._usual_CC[np.ix_(code_B ^ 1, code_A ^ 1)].T
+
     def is_dated(self, code: int) -> bool:
         """Whether a relation gives a date that happens once: of birth, of death, of founding."""
         return any(row.answer == "date" for row in self.rows[code // 2][:1])
@@ -134,8 +140,9 @@ def _wordings(relation: Relation, rows: tuple[Row, ...], inverse: bool) -> Itera
     for template in relation.templates:
         text = template.replace("{subject}", " ").replace("{object}", " ")
         yield Wording(text, TEMPLATE if not inverse else BACK_LABEL)
-    if not inverse:
-        yield from (Wording(question.replace("{subject}", " "), ASKED) for question in relation.questions)
+    phrasing = phrase(relation)
+    for question in phrasing.inverse if inverse else phrasing.questions:
+        yield Wording(question.replace("{subject}", " ").replace("{object}", " "), ASKED)
     for row in rows:
         if inverse:
             yield from (Wording(phrase, ASKED) for phrase in row.back)
@@ -163,8 +170,8 @@ def _features(
     for place, relation in enumerate(relations):
         for inverse in (False, True):
             code = 2 * place + inverse
-            for phrase, weight in _wordings(relation, rows[place], inverse):
-                words = stems(phrase)
+            for text, weight in _wordings(relation, rows[place], inverse):
+                words = stems(text)
                 telling = content(words)
                 if not telling:
                     continue

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+
 from groundzero.graph.nouns import EntityId
 from groundzero.ground.alignment import Reading
 from groundzero.ground.conjunction import Mentioned, conjunctions
@@ -16,10 +18,18 @@ from groundzero.ground.link import Link
 from groundzero.ground.scorer import PathScorer
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import Shape
-from groundzero.ground.words import Word
+from groundzero.ground.words import SILENT, Word
 
 REACHED = 3.0
 """Of a path that leads to what a yes-or-no question asks about: it hardly does so by chance."""
+TYPED = 4.5
+"""Of leading to things of the kind asked for."""
+NAMED = 0.4
+"""Match from which a noun names a relation."""
+LOOKED_AT = 50
+"""Ends of a path whose kind is looked at."""
+LIKELY = 0.5
+"""A usual path that is within this of the best of any is what the question asks for."""
 NOTHING = 100.0
 """Lead of a path that leads nowhere here."""
 TELLING = 0.5
@@ -43,6 +53,8 @@ class Hypothesis:
     """Places of the words that each hop of each branch got."""
     lead: float = 0.0
     """By how much a path that the graph does not have here would explain the words better."""
+    beyond: float = 0.0
+    """By how much one would whose relations are not usual for such an entity."""
     absent: tuple[int, ...] = ()
     """Hops of that path."""
     target: EntityId | None = None
@@ -95,15 +107,16 @@ def read(
         also_covered: places of words of other mentions that are accounted for.
         names: places of words of other mentions that are not.
     """
+    covered = frozenset(range(first, last)) | also_covered
     return Reading(
-        scorer.scores(words, covered=frozenset(range(first, last)) | also_covered, names=names),
+        scorer.scores(words, covered=covered, names=names),
         first,
         last,
         scorer.bias_C,
         direction_2=scorer.directions(words, last),
         places=[place for place in range(len(words)) if place not in left_out and place not in also_covered],
         cut_NN=scorer.cuts(words, last),
-        founding_N=scorer.founding(words),
+        founding_N=scorer.founding(words, covered | left_out),
         back_CC=scorer.table.back_CC,
     )
 
@@ -124,6 +137,9 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
     lengths = [hops for hops in range(1, asked.max_hops + 1) if hops < reading.size]
     if not lengths:
         return
+    noun = _type_noun(asked, link.words | accounted)
+    anything = max(reading.best_of_any(hops) for hops in lengths)
+    anywhere = reading.any_path(max(lengths, key=reading.best_of_any))
     table, links = asked.scorer.table, ((link,) if target is None else (link, target))
     for candidate in link.candidates[: asked.entities]:
         paths = asked.search.paths(candidate.entity, reading, max_hops=lengths[-1], beam=asked.beam)
@@ -135,17 +151,57 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
             _, _, stretches = reading.cut(path.codes)
             goal = None if target is None else target.candidates[0].entity
             reached = goal is not None and goal in asked.search.ends(candidate.entity, path.codes)
+            typed = _typed(asked, noun, candidate.entity, path.codes, stretches)
             yield Hypothesis(
-                path.score + candidate.score + _verdict(asked.scorer, target, path.codes, reached),
+                path.score + candidate.score + typed + _verdict(asked.scorer, target, path.codes, reached),
                 links,
                 (candidate.entity,),
                 (path.codes,),
                 (tuple(tuple(stretch) for stretch in stretches),),
-                lead=0.0 if reached else ceiling - path.score,
+                lead=0.0 if reached else ceiling - path.score - typed,
+                beyond=0.0 if reached else anything - path.score - typed,
                 reached=reached,
-                absent=absent,
+                absent=absent if ceiling >= anything - LIKELY else anywhere,
                 target=goal,
             )
+
+
+def _type_noun(asked: Asked, accounted: frozenset[int]) -> int | None:
+    """Place of the noun that says what kind of thing is asked for: of "which countries", "how many cities"."""
+    texts = [word.text for word in asked.words]
+    for place in range(1, len(texts)):
+        asking = texts[place - 1] in ("which", "what") or tuple(texts[place - 2 : place]) == ("how", "many")
+        end = place
+        while asking and end < len(texts) and end not in accounted and texts[end] not in SILENT:
+            end += 1
+        if end > place:
+            nouns = [each for each in range(place, end) if _names_relation(asked, each)]
+            return nouns[-1] if nouns else None
+    return None
+
+
+def _names_relation(asked: Asked, place: int) -> bool:
+    return bool(asked.scorer.match([asked.words[place]]).max() >= NAMED)
+
+
+def _typed(
+    asked: Asked, noun: int | None, start: EntityId, codes: tuple[int, ...], stretches: Sequence[Sequence[int]]
+) -> float:
+    """What it is worth that a path leads to things of the kind asked for, where no hop is named by that noun.
+
+    "Which countries border E": what borders E are the objects of the relation called country.
+    """
+    if noun is None or noun not in stretches[-1]:
+        return 0.0
+    match_C = asked.scorer.match([asked.words[noun]])[0]
+    most = max(NAMED, float(match_C.max()) - 0.15)
+    named = [code for code in np.flatnonzero(match_C >= most).tolist() if not asked.scorer.table.hops[code].inverse]
+    if match_C[codes[-1]] >= NAMED or not named:
+        return 0.0
+    ends = asked.search.ends(start, codes)[:LOOKED_AT]
+    if not len(ends):
+        return 0.0
+    return TYPED * max(asked.search.share_with(ends, code ^ 1) for code in named)
 
 
 def _names(asked: Asked, accounted: frozenset[int]) -> frozenset[int]:

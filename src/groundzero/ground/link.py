@@ -26,7 +26,9 @@ MAX_ENTITIES = 12
 PRIOR = 0.25
 """Worth of each doubling (natural) of what is said of an entity."""
 CASE = 0.6
-"""Of a name written with its capitals, and against one that has none where the label has."""
+"""Of a name written with its capitals."""
+LOWER = 2.0
+"""Against one without, where the label has some and so has the question."""
 CONTAINED = 3.0
 """What it costs to read a part of a longer name as a name."""
 WINDOWS = 16
@@ -120,7 +122,7 @@ class Linker:
         if surface == label and any(char.isupper() for char in surface):
             score += CASE
         elif has_capitals and surface.islower() and not label.islower():
-            score -= CASE
+            score -= LOWER
         return score + 0.5 * len(self._about(entity) & (asked - SILENT - set(tokens(surface))))
 
     def _about(self, entity: EntityId) -> frozenset[str]:
@@ -210,18 +212,14 @@ class Linker:
         return [variant for variant in variants if variant != " ".join(spelt)]
 
     def _words_of_labels(self) -> dict[str, list[str]]:
-        """Words of all labels by first letter; read once, when first needed, and again once the graph has changed."""
+        """Words of all labels by first letter; sorted when first needed, and again once the graph has changed."""
         with self._lock:
             at = self._graph.transaction
             if self._vocabulary is None or self._vocabulary[0] != at:
-                known: set[str] = set()
-                for entity in self._graph.store.entities():
-                    known.update(
-                        token for name in (entity.label, *entity.aliases) for token in tokens(name) if len(token) > 2
-                    )
                 by_letter: dict[str, list[str]] = {}
-                for token in sorted(known):
-                    by_letter.setdefault(token[:1], []).append(token)
+                for word in sorted(self._graph.mention_index.words):
+                    if len(word) > 2:
+                        by_letter.setdefault(word[0], []).append(word)
                 self._vocabulary = at, by_letter
             return self._vocabulary[1]
 

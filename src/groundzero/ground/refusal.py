@@ -30,10 +30,14 @@ def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     learned = asked.scorer.learned
     if best.lead > (learned.margin if learned is not None and learned.margin else MARGIN):
         return "no_fact"
+    if best.beyond > MARGIN and learned is None:
+        elsewhere: Reason = "no_fact"
+    else:
+        elsewhere = "no_relation"
     bare = all(account.groundless) if len(best.branches) > 1 else any(account.groundless)
     if bare and not best.reached:
-        return "no_relation"
-    return "no_relation" if len(account.unexplained) > UNEXPLAINED * account.telling else ""
+        return elsewhere
+    return elsewhere if len(account.unexplained) > UNEXPLAINED * account.telling else ""
 
 
 @dataclass(slots=True)

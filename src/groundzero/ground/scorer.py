@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import JaroWinkler
 
 from groundzero.ground.hops import HopTable, kind_of
+from groundzero.ground.lexicon import KINDS
 from groundzero.ground.words import SILENT, Word, stem
 
 MATCH = 4.0
 UNEXPLAINED = 2.0
-NAME = 2.0
+NAME = 3.0
 """How many times as much it costs to leave a name unexplained."""
 KIND = 1.5
 HOP = -1.6
@@ -32,6 +33,9 @@ CUT = 2.0
 """What it adds to begin a hop at "of" or "'s": there the next relation is said."""
 _NO_CONNECTOR_AFTER = frozenset({"name", "names", "type", "kind", "sort", "title", "lot", "number", "example", "one"})
 """Behind these, "of" says no relation: "the name of E's father"."""
+WRONG_KIND = -2.5
+"""Of "who" for a hop to places."""
+_WHO = frozenset({"who", "whom", "whose"})
 _ASKING = frozenset({"who", "whom", "whose", "where", "when", "how", "why"})
 GENITIVE = -2.0
 """Of reading to the left of "E's" first: the genitive binds more tightly."""
@@ -107,16 +111,27 @@ class PathScorer:
             telling = NAME if place in names else self._is_telling(word)
             if telling:
                 score_NC[place] -= telling * UNEXPLAINED * (1.0 - np.minimum(match_NC[place], 1.0))
-            kind = kind_of(word.stem)
-            if kind is not None:
-                agreement_C = KIND * (self.table.kinds_CK[:, kind] - 0.4)
-                score_NC[place] += np.where(match_NC[place] > 0.3, np.maximum(agreement_C, 0.0), agreement_C)
+            score_NC[place] += self._agreement(word, match_NC[place])
         if self.learned is not None:
             for place, feature in learned_features(words, covered):
                 row = self.learned.rows.get(feature)
                 if row is not None:
                     score_NC[place] += self.learned.weight_FC[row]
         return score_NC
+
+    def _agreement(self, word: Word, match_C: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(C,) how far each hop leads to the kind of thing that a word asks for."""
+        kind = kind_of(word.stem)
+        if kind is None:
+            return np.zeros(len(self.table))
+        kinds_CK = self.table.kinds_CK
+        share_C = kinds_CK[:, kind]
+        if word.text in _WHO:  # who may be an organization: who owns, who developed
+            share_C = np.maximum(share_C, 0.3 * kinds_CK[:, KINDS.index("organization")])
+        agreement_C = KIND * (share_C - 0.4)
+        if word.text in _ASKING:
+            agreement_C = np.where((share_C < 0.1) & (kinds_CK.sum(axis=1) > 0.5), WRONG_KIND, agreement_C)
+        return np.where(match_C > 0.3, np.maximum(agreement_C, 0.0), agreement_C)
 
     def cuts(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
         """(N, N) what it adds to begin a hop with the second of two words, when the first ends the hop before.
@@ -143,11 +158,15 @@ class PathScorer:
         before = words[place - 1].text
         return before not in _NO_CONNECTOR_AFTER and (words[place].text in ("of", "s") or before not in SILENT)
 
-    def founding(self, words: Sequence[Word]) -> NDArray[np.bool_]:
-        """(N,) words that a hop can rest on."""
+    def founding(self, words: Sequence[Word], covered: frozenset[int] = frozenset()) -> NDArray[np.bool_]:
+        """(N,) words that a hop can rest on: the telling ones; where there is none, question words."""
         known: frozenset[str] = frozenset() if self.learned is None else self.learned.words
-        resting = [word.text not in SILENT or word.text in _ASKING or word.stem in known for word in words]
-        return np.array(resting, dtype=bool)
+        telling = [
+            place not in covered and (word.text not in SILENT or word.stem in known) for place, word in enumerate(words)
+        ]
+        if not any(telling):
+            telling = [word.text in _ASKING for word in words]
+        return np.array(telling, dtype=bool)
 
     def directions(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
         """(2,) what it adds to read to the right of the mention first, and to the left first."""

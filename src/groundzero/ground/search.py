@@ -75,6 +75,16 @@ class PathSearch:
             entities_V = np.unique(around.entity_N[around.relation_N == hop.relation])
         return entities_V
 
+    def may_share_ends(self, code_A: NDArray[np.int64], code_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(A, B) whether things that one hop leads to are often things that the other leads to."""
+        return self._table.share_ends(code_A, code_B)
+
+    def share_with(self, entities_V: NDArray[np.int64], code: int) -> float:
+        """Share of these entities from which a hop leads somewhere."""
+        hop = self._table.hops[code]
+        origin_N, around = self._graph.adjacency.around(entities_V, inverse=hop.inverse)
+        return len(np.unique(origin_N[around.relation_N == hop.relation])) / max(len(entities_V), 1)
+
     def reached(self, entities_V: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], frozenset[str]]]:
         """Codes that lead on from a frontier, with the entities and the texts of the literals that each leads to."""
         codes_K, groups = self.onward(entities_V)

@@ -5,9 +5,11 @@ What entities are called is data: it is put into sentences as it is and never re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from groundzero.graph.nouns import EntityId, Relation, Statement, Transaction
+from groundzero.graph.phrasing import phrase
 from groundzero.ground.answer import PathStep
 from groundzero.ground.facts import Facts
 from groundzero.ground.hops import plain_label
@@ -16,7 +18,7 @@ from groundzero.ground.query import Node, Query, Result, Support, label_of
 LISTED = 10
 """Answers named in a text; all of them are cited."""
 _MANY = "\0"  # no label holds it (`folding.is_storable`)
-_PREPOSITIONS = frozenset(("of", "in", "at", "by", "to", "for", "from", "on", "with", "after", "as", "into", "through"))
+_ENDS = re.compile(r"\{subject\}|\{object\}")
 
 
 def sentence(statement: Statement, reader: Facts, at: Transaction | None = None) -> str:
@@ -27,37 +29,10 @@ def sentence(statement: Statement, reader: Facts, at: Transaction | None = None)
 
 
 def said(relation: Relation, subject: str, object_: str) -> str:
-    """Subject, relation and object as a sentence without its full stop: by template, else by the form of the label."""
-    for template in relation.templates:
-        if template.count("{subject}") == 1 and template.count("{object}") == 1:
-            before, _, rest = template.strip().rstrip(". ").partition("{subject}")
-            if "{object}" in rest:
-                middle, _, after = rest.partition("{object}")
-                return f"{before}{subject}{middle}{object_}{after}"
-            first, _, second = before.partition("{object}")
-            return f"{first}{object_}{second}{subject}{rest}"
-    label, turned = plain_label(relation)
-    if turned:
-        subject, object_ = object_, subject
-    kind = _kind(label)
-    if kind == "verb":
-        return f"{subject} {label} {object_}"
-    if kind == "participle":
-        return f"{subject} is {label} {object_}"
-    if kind == "noun of":
-        return f"{subject} is {label} {object_}"
-    return f"the {label} of {subject} is {object_}"
-
-
-def _kind(label: str) -> str:
-    words = label.lower().split()
-    if words[0] in ("is", "has", "was", "are", "had", "can") or (
-        len(words) > 1 and words[0].endswith("s") and not words[0].endswith("ss") and words[0] != "languages"
-    ):
-        return "verb"
-    if len(words) > 1 and words[-1] in _PREPOSITIONS:
-        return "participle" if words[0].endswith(("ed", "en", "ing", "wn", "lt")) else "noun of"
-    return "noun"
+    """Subject, relation and object as a sentence without its full stop."""
+    template = phrase(relation).sentences[0].strip().rstrip(". ")
+    ends = {"{subject}": subject, "{object}": object_}
+    return _ENDS.sub(lambda found: ends[found[0]], template)
 
 
 def step_words(relation: Relation, inverse: bool) -> str:
