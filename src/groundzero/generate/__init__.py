@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from groundzero.generate.engine import Engine
     from groundzero.generate.evidence import CopiedSpan, Evidence, Surface, surfaces_of
     from groundzero.generate.load import load_engine
+    from groundzero.generate.meter import measure_channels
     from groundzero.generate.request import Completion, Event, Handle, Processor, Request, TokenLogprob
     from groundzero.generate.side_inputs import SideInput
 
@@ -31,6 +32,7 @@ __all__ = [
     "Surface",
     "TokenLogprob",
     "load_engine",
+    "measure_channels",
     "surfaces_of",
 ]
 
@@ -41,6 +43,7 @@ _HOMES = {
     "SideInput": "side_inputs",
     "Surface": "evidence",
     "load_engine": "load",
+    "measure_channels": "meter",
     "surfaces_of": "evidence",
 }
 

@@ -14,7 +14,8 @@ A token may be explained in several ways (written, or the beginning of a span; t
 Which it was is drawn from the posterior, or the likeliest of them for a greedy request; from random numbers of the
 request's own, so that neighbours in the batch change nothing.
 
-Shapes: V vocabulary, D d_model, P slots with a surface, K width of the pointer, C surfaces.
+Shapes: V vocabulary, D d_model, N facts, F width of a fact, P slots with a surface, K width of the
+pointer, C surfaces.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -30,6 +32,17 @@ from groundzero.generate.evidence import CopiedSpan, Surface
 from groundzero.generate.joints import Kind, TokenStarts, first_kind, grows, kind_of, last_character, wants_space
 from groundzero.model.copying import CopyHead, slot_of
 from groundzero.tokenizer import Tokenizer
+
+
+class Explanation(IntEnum):
+    """How a token came about."""
+
+    WRITTEN = 0
+    """By the network, at a free place."""
+    BEGINS = 1
+    """As the first of a copied span."""
+    GOES_ON = 2
+    """As a further one."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +71,26 @@ class Copier:
     """Mixes copying into one request's next-token distribution, and keeps account of what was copied.
 
     Args:
-        keys_SK: what each slot of the request's facts is found by (`CopyHead.keys`).
+        facts_NF: the request's facts, encoded.
         uniform: random numbers for this request's copying; None takes the likeliest explanation.
     """
 
     def __init__(
         self,
         head: CopyHead,
-        keys_SK: Tensor,
+        facts_NF: Tensor,
         surfaces: Sequence[Surface],
         tokenizer: Tokenizer,
         starts: TokenStarts,
-        uniform: Callable[[], float] | None,
+        *,
+        uniform: Callable[[], float] | None = None,
     ) -> None:
         assert surfaces
         self._head, self._surfaces, self._tokenizer, self._starts = head, tuple(surfaces), tokenizer, starts
         self._uniform = uniform
         slots = sorted({slot_of(surface.fact, surface.role) for surface in surfaces})
         self._slot_C = torch.tensor([slots.index(slot_of(surface.fact, surface.role)) for surface in surfaces])
-        self._keys_PK = keys_SK[slots]
+        self._keys_PK = head.keys(facts_NF[None])[0][slots].float()
         texts = [tokenizer.decode(surface.ids) for surface in surfaces]
         self._texts = texts
         self._first_C = torch.tensor([surface.ids[0] for surface in surfaces])
@@ -112,8 +126,12 @@ class Copier:
         shares = torch.tensor([share / total for share in going_on.values()], dtype=own_V.dtype, device=own_V.device)
         return mixed_V.index_add(0, tokens, shares).log()
 
-    def took(self, token: int) -> None:
-        """A token was chosen from what `mix` returned."""
+    def took(self, token: int, how: Explanation | None = None) -> None:
+        """A token was chosen from what `mix` returned.
+
+        Args:
+            how: it came about, where that is known (a replay).
+        """
         span, free = self._span, self._free
         place = self._n_tokens
         self._n_tokens += 1
@@ -127,16 +145,15 @@ class Copier:
             own = float(free.own_V[token].exp())
             written = free_share * (1 - free.gate) * own
             beginning = free_share * free.gate * float(free.shares_C[self._first_C == token].sum())
-        choice = self._explain((written, beginning, going_on))
-        if choice == 2:
-            assert span is not None
+        choice = self._explain((written, beginning, going_on)) if how is None else how
+        if choice == Explanation.GOES_ON and span is not None:
             self._go_on(span, token)
             return
         if span is not None:
             self._end(span, place)
         self._after = Kind.OTHER
         self._span = None
-        if choice == 1:
+        if choice == Explanation.BEGINS:
             assert free is not None
             (begun,) = torch.nonzero((self._first_C == token) & (free.shares_C > 0), as_tuple=True)
             self._settle(_Span(place, 1, tuple(zip(begun.tolist(), free.shares_C[begun].tolist(), strict=True))))
@@ -152,14 +169,15 @@ class Copier:
 
     def _free_place(self, hidden_D: Tensor, own_V: Tensor, after: Kind, ids: Sequence[int]) -> _Free:
         if after != Kind.OTHER:
-            own_V = own_V.masked_fill(self._starts.forbidden_after(after), -torch.inf).log_softmax(-1)
+            forbidden_V = self._starts.forbidden_after(after).to(own_V.device)
+            own_V = own_V.masked_fill(forbidden_V, -torch.inf).log_softmax(-1)
         before = last_character(self._tokenizer, ids)
         allowed_C = torch.zeros_like(self._slot_C) > 0 if before is None else self._may_begin(before)
         if not bool(allowed_C.any()):
             return _Free(0.0, own_V, torch.zeros(len(self._surfaces), dtype=torch.float64))
         hidden_D = hidden_D.float()
         gate = min(float(self._head.gate(hidden_D).double().sigmoid()), 1 - 2**-50)  # so that its log is finite
-        scores_P = self._head.point(hidden_D[None], self._keys_PK.float())[0].cpu().double()
+        scores_P = self._head.point(hidden_D[None], self._keys_PK)[0].cpu().double()
         forms_P = torch.zeros(len(scores_P), dtype=torch.float64).index_add_(0, self._slot_C, allowed_C.double())
         slot_P = scores_P.masked_fill(forms_P == 0, -torch.inf).softmax(-1)
         shares_C = torch.where(allowed_C, (slot_P / forms_P.clamp(min=1))[self._slot_C], 0.0)
@@ -208,9 +226,9 @@ class Copier:
         self._settle(_Span(span.start, span.written + 1, alive))
 
     def _settle(self, span: _Span) -> None:
-        """Go on with a span, unless no surface goes on."""
-        self._span = span
-        if not self._split(span)[1]:
+        """Go on with a span, unless no surface goes on (or agrees at all, in a replay under other circumstances)."""
+        self._span = span if span.alive else None
+        if span.alive and not self._split(span)[1]:
             self._end(span, span.start + span.written)
             self._after = self._last_kind(span)
             self._span = None
@@ -226,16 +244,17 @@ class Copier:
         index = next(index for index, _ in span.alive if len(self._surfaces[index].ids) == span.written)
         return kind_of(self._texts[index][-1:])
 
-    def _explain(self, weights: Sequence[float]) -> int:
+    def _explain(self, weights: Sequence[float]) -> Explanation:
         """Draw one of the explanations, or take the likeliest."""
         total = sum(weights)
         if total <= 0:  # a token that the mixture gives nothing: whatever forced it wrote it
-            return 0
+            return Explanation.WRITTEN
+        likeliest = Explanation(max(range(len(weights)), key=weights.__getitem__))
         if self._uniform is None:
-            return max(range(len(weights)), key=weights.__getitem__)
+            return likeliest
         target, so_far = self._uniform() * total, 0.0
         for index, weight in enumerate(weights):
             so_far += weight
             if target < so_far and weight > 0:
-                return index
-        return max(range(len(weights)), key=weights.__getitem__)
+                return Explanation(index)
+        return likeliest

@@ -108,7 +108,7 @@ class Engine:
         check_side_inputs(request.side_inputs, getattr(self.model, "side_input_names", ()))
         if request.evidence is not None:
             check_evidence(request.evidence, self.model, self.tokenizer)
-        ids = self._prompt_ids(request)
+        ids = self.prompt_ids(request)
         if len(ids) > self.context and request.sampling.overflow == "stop":
             raise InputError(
                 f"The prompt has {len(ids)} tokens and the model's context is {self.context}.",
@@ -189,7 +189,12 @@ class Engine:
         if self.prefixes is not None:
             self.prefixes.clear()
 
-    def _prompt_ids(self, request: Request) -> list[int]:
+    def prompt_ids(self, request: Request) -> list[int]:
+        """The tokens of a request's prompt.
+
+        Raises:
+            InputError: a token id that the tokenizer has not.
+        """
         if isinstance(request.prompt, str):
             ids = self.tokenizer.encode(request.prompt)
             bos = self.add_bos if request.add_bos is None else request.add_bos
@@ -231,10 +236,11 @@ class Engine:
                 fresh.append(generation)
         for generation in fresh:
             if generation.handle.request.evidence is not None and isinstance(self.model, KnowledgeGPT):
-                generation.take_up(self.model, self.tokenizer, self._token_starts())
+                generation.take_up(self.model, self.tokenizer, self.token_starts())
         self._rows.join(fresh)
 
-    def _token_starts(self) -> TokenStarts:
+    def token_starts(self) -> TokenStarts:
+        """How each token begins; found once, when the first request may copy."""
         if self._starts is None:
             self._starts = TokenStarts(self.tokenizer, self._rows.sampling_device)
         return self._starts

@@ -100,11 +100,10 @@ class Generation:
             self.side_inputs = {**(self.side_inputs or {}), FACTS: facts_NF}
             self.evidence_digest = evidence.digest()
         if copies:
-            keys_SK = model.knowledge_copy.keys(facts_NF[None])[0]
             # Random numbers apart from those of the tokens, so that both stay one stream each.
             random = np.random.Generator(np.random.PCG64([self.seed, 1]))
             uniform = None if self.config.greedy else random.random
-            self.copier = Copier(model.knowledge_copy, keys_SK, evidence.surfaces, tokenizer, starts, uniform)
+            self.copier = Copier(model.knowledge_copy, facts_NF, evidence.surfaces, tokenizer, starts, uniform=uniform)
 
     def take(self, token: int, logprob: TokenLogprob | None, eos_id: int) -> Event:
         """Append a chosen token and say what that did."""
