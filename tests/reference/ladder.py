@@ -269,15 +269,15 @@ def main() -> None:
         print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
     print("| rung | float64 | where | float32 | where |\n|---|---|---|---|---|")
     for rung, (distance, where) in worst["float64"].items():
-        print(f"| {rung} | {_cell(rung, distance)} | {where} |", end="")
+        print(f"| {rung} | {_cells(rung, distance, where)} |", end="")
         other = worst["float32"].get(rung)
-        print(" | |" if other is None else f" {_cell(rung, other[0])} | {other[1]} |")
+        print(" | |" if other is None else f" {_cells(rung, *other)} |")
 
 
-def _cell(rung: str, distance: float) -> str:
+def _cells(rung: str, distance: float, where: str) -> str:
     if rung == "greedy tokens":
-        return "the same" if distance == 0.0 else "differ"
-    return f"{distance:.0e}"
+        return "the same | everywhere" if distance == 0.0 else f"differ | {where}"
+    return f"{distance:.0e} | {where}"
 
 
 if __name__ == "__main__":
