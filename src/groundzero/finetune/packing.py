@@ -91,21 +91,25 @@ def _fitting(conversation: Conversation, tokenizer: Tokenizer, template: ChatTem
     return None
 
 
-def pack(lessons: Sequence[Lesson], context: int) -> Rows:
-    """Lay lessons into as few rows of `context` inputs as best-fit decreasing finds."""
-    order = sorted(range(len(lessons)), key=lambda i: -len(lessons[i].ids))
+def lay_out(lengths: Sequence[int], room_of_a_row: int) -> list[list[int]]:
+    """Which of the things with these lengths share a row: best fit, the longest first."""
     rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (inputs left, row), ascending
-    for index in order:
-        needs = len(lessons[index].ids) - 1
-        place = bisect.bisect_left(room, (needs, -1))
+    room: list[tuple[int, int]] = []  # (places left, row), ascending
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = bisect.bisect_left(room, (lengths[index], -1))
         if place == len(room):
             rows.append([])
-            left, row = context, len(rows) - 1
+            left, row = room_of_a_row, len(rows) - 1
         else:
             left, row = room.pop(place)
         rows[row].append(index)
-        bisect.insort(room, (left - needs, row))
+        bisect.insort(room, (left - lengths[index], row))
+    return rows
+
+
+def pack(lessons: Sequence[Lesson], context: int) -> Rows:
+    """Lay lessons into as few rows of `context` inputs as best-fit decreasing finds."""
+    rows = lay_out([len(lesson.ids) - 1 for lesson in lessons], context)
     shape = (len(rows), context)
     tokens_RT, targets_RT = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
     documents_RT, positions_RT = np.zeros(shape, np.int32), np.zeros(shape, np.int32)

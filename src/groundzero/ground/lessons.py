@@ -8,6 +8,7 @@
     compare       Which has the larger population, A or B?            over numbers
     conflict      the evidence disagrees: both sides are told, and cited
     unknown       the evidence is silent, though it speaks of like things: the answer says so
+    silent        a question without any evidence: the answer says that, too
     talk          no facts at all
 
 Each lesson's evidence is shuffled among distractors that are alike: of the same subject, or of the same relation. With
@@ -33,13 +34,14 @@ from groundzero.graph.phrasing import Phrasing, phrase
 from groundzero.ground.names import made_up, made_up_value
 from groundzero.settings import Settings
 
-Kind = OneOf["one", "inverse", "list", "two", "three", "count", "yes", "no", "compare", "conflict", "unknown", "talk"]
+Kind = OneOf["one", "inverse", "list", "two", "three", "count", "yes", "no", "compare", "conflict", "unknown", "silent",
+             "talk"]  # fmt: skip
 Role = OneOf["subject", "object"]
 Split = OneOf["train", "test"]
 
 _SHARES: dict[Kind, float] = {
     "one": 0.24, "inverse": 0.10, "list": 0.08, "two": 0.16, "three": 0.06, "count": 0.04, "yes": 0.04, "no": 0.03,
-    "compare": 0.03, "conflict": 0.04, "unknown": 0.16, "talk": 0.02,
+    "compare": 0.03, "conflict": 0.04, "unknown": 0.13, "silent": 0.03, "talk": 0.02,
 }  # fmt: skip
 _TRIES = 25
 """Draws of one kind before another is taken: most statements of a graph start no chain of three."""
@@ -52,6 +54,7 @@ _REFUSALS = (
     REFUSAL + ". Nothing here tells {asked}",
     REFUSAL + ", because no fact given says {asked}",
 )
+_UNSHOWN = (REFUSAL + ": no facts are given.", REFUSAL + ", because nothing is shown.")
 _PREPOSITIONS = frozenset("of in at by to for from on with after as into through about".split())  # noqa: SIM905
 _TALK = (
     ("Hello!", "Hello! What would you like to know?"),
@@ -99,6 +102,8 @@ class Lesson:
     question: str
     facts: tuple[Fact, ...]
     answer: tuple[Piece, ...]
+    made_up: bool = False
+    """Nobody has these names."""
 
     @property
     def text(self) -> str:
@@ -158,8 +163,13 @@ class Teacher:
             "one": self._one, "inverse": self._inverse, "list": self._list, "two": lambda rng: self._chain(rng, 2),
             "three": lambda rng: self._chain(rng, 3), "count": self._count, "yes": lambda rng: self._verdict(rng, True),
             "no": lambda rng: self._verdict(rng, False), "compare": self._compare, "conflict": self._conflict,
-            "unknown": self._unknown, "talk": self._talk,
+            "unknown": self._unknown, "silent": self._silent, "talk": self._talk,
         }  # fmt: skip
+
+    @property
+    def n_askable(self) -> int:
+        """Statements that lessons of this split start from."""
+        return len(self._asked)
 
     def lesson(self, number: int, kind: Kind | None = None) -> Lesson | None:
         """Lesson `number`: the same whenever it is asked for; None where the graph has none of its kind."""
@@ -252,8 +262,8 @@ class Teacher:
             if other is None or other.object is None or self._many(chosen.relation) > _FUNCTIONAL:
                 return None
             claimed = self._label(other.object)
-        template = rng.choice(self._phrasings[chosen.relation].sentences)
-        claim = _filled(template, self._label(chosen.subject), claimed).rstrip(".")
+        template = _within(rng.choice(self._phrasings[chosen.relation].sentences)).rstrip(".")
+        claim = _put(template, self._label(chosen.subject), claimed)
         question = rng.choice(("Is it true that {}?", "Is this right: {}?")).format(claim)
         facts, places = self._evidence(answers, rng)
         said = self._said(facts, places, self._phrasings[chosen.relation], rng)
@@ -312,6 +322,10 @@ class Teacher:
         facts, _ = self._evidence([], rng, about=chosen)
         asked = self._of(chosen.relation, self._label(chosen.subject))
         return Lesson("unknown", question, facts, (rng.choice(_REFUSALS).format(asked=asked) + ".",))
+
+    def _silent(self, rng: random.Random) -> Lesson | None:
+        chosen = rng.choice(self._asked)
+        return Lesson("silent", self._question(chosen.relation, chosen.subject, rng), (), (rng.choice(_UNSHOWN),))
 
     def _talk(self, rng: random.Random) -> Lesson | None:
         question, answer = rng.choice(_TALK)
@@ -430,7 +444,7 @@ class Teacher:
             other(piece) if isinstance(piece, str) else Copied(names[piece.text], piece.fact, piece.role)
             for piece in lesson.answer
         )
-        return Lesson(lesson.kind, other(lesson.question), facts, answer)
+        return Lesson(lesson.kind, other(lesson.question), facts, answer, made_up=True)
 
     # ------------------------------------------------------------------ the graph
 
@@ -446,7 +460,7 @@ class Teacher:
         for template in self._phrasings[relation].sentences:
             before, _, after = template.partition("{object}")
             if "{subject}" in before and after.strip(" .") == "":
-                return "the one that " + before.replace("{subject}", subject).strip()
+                return "the one that " + _within(before).replace("{subject}", subject).strip()
         return f"the {noun} of {subject}"
 
     def _held(self, templates: tuple[str, ...]) -> tuple[str, ...]:
@@ -509,8 +523,17 @@ def _listed(items: Sequence[Copied]) -> list[Piece]:
     return pieces
 
 
+def _within(template: str) -> str:
+    """A template as it reads in the middle of a sentence."""
+    return "the" + template[3:] if template.startswith("The ") else template
+
+
+def _put(template: str, subject: str, object_: str) -> str:
+    return template.replace("{subject}", "\0").replace("{object}", object_).replace("\0", subject)
+
+
 def _filled(template: str, subject: str, object_: str) -> str:
-    text = template.replace("{subject}", "\0").replace("{object}", object_).replace("\0", subject)
+    text = _put(template, subject, object_)
     return text[:1].upper() + text[1:]
 
 

@@ -23,6 +23,8 @@ from groundzero.model.layers import Linear
 
 SUBJECT, OBJECT = 0, 1
 """The two roles of a slot."""
+UNTAUGHT = -2
+"""In place of a slot: whether a span begins here is not taught (where copying was switched off, say)."""
 
 
 def slot_of(fact: int, role: int) -> int:
@@ -91,12 +93,12 @@ def copy_loss(
         gate_BT: logits.
         visible_BTS: which slots a place may point to; may be (B, 1, S).
         starts_BTA: the slots that are right for a span whose first token is the target of this place, -1 beyond them;
-            nothing but -1 where no span begins.
+            nothing but -1 where no span begins; a first of `UNTAUGHT` keeps the place out of the gate's loss.
         counted_BT: places of the answer, which the gate learns from beside those where a span begins.
     """
     wide = torch.float64 if gate_BT.dtype == torch.float64 else torch.float32
     begins_BT = (starts_BTA >= 0).any(-1)
-    counted_BT = counted_BT | begins_BT
+    counted_BT = (counted_BT & (starts_BTA[..., 0] != UNTAUGHT)) | begins_BT
     surprise_BT = F.binary_cross_entropy_with_logits(gate_BT.to(wide), begins_BT.to(wide), reduction="none")
     gate_loss = (surprise_BT * counted_BT).sum() / counted_BT.sum().clamp(min=1)
     scores_PS = scores_BTS[begins_BT].to(wide)

@@ -44,6 +44,8 @@ class Fact:
     """Embeddings of subject, relation and object in the graph, one after the other (3 E); zeros when absent."""
     document: int = 0
     """Which of several texts packed into one row it belongs to (see `Batch.documents_BT`)."""
+    readable: bool = True
+    """Whether blocks may read it; one that they may not can still be copied from."""
 
 
 class Facts(NamedTuple):
@@ -63,6 +65,8 @@ class Facts(NamedTuple):
     """Bool, false where there is no fact."""
     documents_BN: Tensor | None = None
     """The document that may see a fact; None where every token of its row may."""
+    readable_BN: Tensor | None = None
+    """Which visible facts the blocks may read; None is all of them."""
 
     def copyable(self) -> Tensor:
         """Which slots have a text to copy, copyable_BS: slot 2 n of S = 2 N is fact n's subject, 2 n + 1 its object."""
@@ -85,11 +89,11 @@ def make_facts(rows: Sequence[Sequence[Fact]], d_vector: int = 0, *, isolate_doc
     vectors_BNV = torch.zeros(*shape, 3 * d_vector)
     numbers = torch.zeros(shape, dtype=torch.int64)
     documents = torch.full(shape, -1, dtype=torch.int64)
-    visible_BN = torch.zeros(shape, dtype=torch.bool)
+    visible_BN, readable_BN = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
     for b, facts in enumerate(rows):
         visible_BN[b, : len(facts)] = True
         for n, fact in enumerate(facts):
-            numbers[b, n], documents[b, n] = fact.number, fact.document
+            numbers[b, n], documents[b, n], readable_BN[b, n] = fact.number, fact.document, fact.readable
             if fact.vectors is not None:
                 vector_V = torch.as_tensor(fact.vectors, dtype=torch.float32).flatten()
                 if len(vector_V) != 3 * d_vector:
@@ -106,6 +110,7 @@ def make_facts(rows: Sequence[Sequence[Fact]], d_vector: int = 0, *, isolate_doc
         numbers,
         visible_BN,
         documents if isolate_documents else None,
+        None if bool(readable_BN.all()) else readable_BN,
     )
 
 

@@ -166,6 +166,8 @@ class KnowledgeGPT(GPT):
             own_BTN = facts.documents_BN[:, None] == documents_BT[..., None]
             visible_BTN = visible_BTN & own_BTN
             copyable_BTS = copyable_BTS & own_BTN.repeat_interleave(2, dim=-1)
+        if facts.readable_BN is not None:
+            visible_BTN = visible_BTN & facts.readable_BN[:, None]
         return EncodedFacts(facts_BNF, visible_BTN, copyable_BTS)
 
     def prepare_side_inputs(self, side_inputs: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -212,7 +214,8 @@ class KnowledgeGPT(GPT):
         Args:
             facts: what the rows may read; None is the base alone.
             starts_BTA: int64, aligned with `targets_BT`: the slots (`slot_of`) that are right where the target is the
-                first token of a copied span, -1 elsewhere; (B, T) where there is one at most. None trains no copying.
+                first token of a copied span, -1 elsewhere; (B, T) where there is one at most. A first of `UNTAUGHT`
+                keeps a place out of the gate's lesson. None trains no copying.
         """
         encoded = None if facts is None else self.encode_facts(facts, documents_BT)
         side_inputs = None if encoded is None else {FACTS: encoded}

@@ -1,0 +1,135 @@
+"""Lessons and live questions as token ids: what the network reads, what it is to say, and where it is to copy.
+
+    <|user|> <KNOW> [1] Lima | capital of | Peru        the facts, where the prompt channel is open
+                    [2] ...
+    <SEP> What is the capital of Peru? <|end|>
+    <|assistant|> The capital of |Peru| is |Lima| . <|end|>
+
+Every piece is encoded by itself, so that a copied span has exactly the ids of one of its fact's surfaces
+(`generate.evidence.surface_forms`), with the space in front of it inside. Texts of facts and of users are data:
+names of control tokens in them stay text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from groundzero.generate.evidence import CHANNELS, Channel
+from groundzero.ground.lessons import Copied, Fact, Lesson
+from groundzero.model import facts as network
+from groundzero.model.copying import OBJECT, SUBJECT, UNTAUGHT, slot_of
+from groundzero.tokenizer import Tokenizer
+from groundzero.tokenizer.chat import template
+
+FORM = "chat"
+"""How turns are framed."""
+Vectors = Callable[[Fact], "npt.NDArray[np.float32] | None"]
+"""The graph's embeddings of a fact's subject, relation and object, one after the other; None where it has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A lesson as the network takes it. The lists are aligned: one entry for each token."""
+
+    ids: list[int]
+    learnt: list[bool]
+    """Whether the next-token loss counts it."""
+    starts: list[tuple[int, ...]]
+    """The slots (`slot_of`) that are right where a copied span begins with this token; (UNTAUGHT,) where the gate is
+    not to learn; else empty."""
+    facts: tuple[network.Fact, ...]
+
+
+def question_ids(tokenizer: Tokenizer, question: str, shown: Sequence[Fact]) -> list[int]:
+    """A user's turn and what opens the answer; `shown` facts stand in it, numbered from 1."""
+    form = template(FORM)
+    ids = tokenizer.encode(form.before["user"], control=True)
+    if shown:
+        ids.append(tokenizer.know_id)
+        for number, fact in enumerate(shown, 1):
+            ids += _fact_ids(tokenizer, number, fact)
+        ids.append(tokenizer.sep_id)
+    ids += tokenizer.encode(question)
+    return ids + tokenizer.encode(form.after["user"] + form.before["assistant"], control=True)
+
+
+def network_facts(
+    tokenizer: Tokenizer,
+    facts: Sequence[Fact],
+    channels: Collection[Channel] = CHANNELS,
+    vectors: Vectors | None = None,
+) -> tuple[network.Fact, ...]:
+    """Facts for the knowledge layers: texts as they stand behind a space, and the numbers of the prompt."""
+    return tuple(
+        network.Fact(
+            *(tokenizer.encode(f" {text}") for text in (fact.subject, fact.relation, fact.object)),
+            number=number if "prompt" in channels else 0,
+            vectors=None if vectors is None else vectors(fact),
+            readable="attention" in channels,
+        )
+        for number, fact in enumerate(facts, 1)
+    )
+
+
+def exercise(
+    lesson: Lesson,
+    tokenizer: Tokenizer,
+    channels: Collection[Channel] = CHANNELS,
+    vectors: Vectors | None = None,
+) -> Exercise:
+    """A lesson with some of the channels open.
+
+    Where copying is open, copied spans are the copy head's to learn, and the network need not spell them; where it is
+    closed, it does.
+    """
+    copying = "copy" in channels
+    ids = question_ids(tokenizer, lesson.question, lesson.facts if "prompt" in channels else ())
+    learnt = [False] * len(ids)
+    starts: list[tuple[int, ...]] = [()] * len(ids)
+    untaught: tuple[int, ...] = () if copying else (UNTAUGHT,)
+    for piece_ids, copied in answer_ids(lesson, tokenizer):
+        span = copied is not None and copying
+        ids += piece_ids
+        learnt += [not span] * len(piece_ids)
+        starts += [untaught] * len(piece_ids)
+        if span and copied is not None and piece_ids:
+            starts[len(ids) - len(piece_ids)] = _slots(lesson, copied)
+    end = tokenizer.encode(template(FORM).after["assistant"], control=True)
+    facts = network_facts(tokenizer, lesson.facts, channels, vectors) if set(channels) & {"attention", "copy"} else ()
+    return Exercise(ids + end, learnt + [True] * len(end), starts + [untaught] * len(end), facts)
+
+
+def answer_ids(lesson: Lesson, tokenizer: Tokenizer) -> list[tuple[list[int], Copied | None]]:
+    """The pieces of an answer as ids; a space before a copied piece is the first character of the piece."""
+    pieces: list[tuple[str, Copied | None]] = []
+    for piece in lesson.answer:
+        if isinstance(piece, str):
+            pieces.append((piece, None))
+            continue
+        before = pieces[-1][0] if pieces and pieces[-1][1] is None else ""
+        if before.endswith(" "):
+            pieces[-1] = (before[:-1], None)
+            pieces.append((f" {piece.text}", piece))
+        else:
+            pieces.append((piece.text, piece))
+    return [(tokenizer.encode(text), copied) for text, copied in pieces if text]
+
+
+def _fact_ids(tokenizer: Tokenizer, number: int, fact: Fact) -> list[int]:
+    parts = (f"[{number}]", f" {fact.subject}", " |", f" {fact.relation}", " |", f" {fact.object}", "\n")
+    return [token for part in parts for token in tokenizer.encode(part)]
+
+
+def _slots(lesson: Lesson, copied: Copied) -> tuple[int, ...]:
+    """The slot that a span was taken from, and equal ones of the other facts that the answer cites."""
+    cited = {piece.fact for piece in lesson.answer if isinstance(piece, Copied)}
+    return tuple(
+        slot_of(place, role)
+        for place in sorted(cited)
+        for role, text in ((SUBJECT, lesson.facts[place].subject), (OBJECT, lesson.facts[place].object))
+        if text == copied.text
+    )
