@@ -26,6 +26,8 @@ TYPED = 4.5
 """Of leading to things of the kind asked for."""
 NAMED = 0.4
 """Match from which a noun names a relation."""
+SOME = 0.3
+"""Share of things that must be of the kind asked for, so that no further hop is needed to get there."""
 LOOKED_AT = 50
 """Ends of a path whose kind is looked at."""
 LIKELY = 0.5
@@ -145,12 +147,15 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
         paths = asked.search.paths(candidate.entity, reading, max_hops=lengths[-1], beam=asked.beam)
         if not paths:
             continue
+        start_only = np.array([candidate.entity])
         first_C = table.plausible(path.codes[0] for path in paths)
         ceiling, absent = max(reading.best_plausible(hops, first_C, table.plausible_after) for hops in lengths)
         for path in paths[:KEPT]:
             _, _, stretches = reading.cut(path.codes)
             goal = None if target is None else target.candidates[0].entity
             reached = goal is not None and goal in asked.search.ends(candidate.entity, path.codes)
+            if path.codes[1:] == () and np.array_equal(asked.search.ends(candidate.entity, path.codes), start_only):
+                continue  # that E is in E is no answer
             typed = _typed(asked, noun, candidate.entity, path.codes, stretches)
             yield Hypothesis(
                 path.score + candidate.score + typed + _verdict(asked.scorer, target, path.codes, reached),
@@ -175,8 +180,7 @@ def _type_noun(asked: Asked, accounted: frozenset[int]) -> int | None:
         while asking and end < len(texts) and end not in accounted and texts[end] not in SILENT:
             end += 1
         if end > place:
-            nouns = [each for each in range(place, end) if _names_relation(asked, each)]
-            return nouns[-1] if nouns else None
+            return next((each for each in range(place, end) if _names_relation(asked, each)), None)
     return None
 
 
@@ -189,14 +193,20 @@ def _typed(
 ) -> float:
     """What it is worth that a path leads to things of the kind asked for, where no hop is named by that noun.
 
-    "Which countries border E": what borders E are the objects of the relation called country.
+    "Which countries border E": what borders E are the objects of the relation called country. A hop that would lead on
+    to the countries of these countries is needless.
     """
     if noun is None or noun not in stretches[-1]:
         return 0.0
     match_C = asked.scorer.match([asked.words[noun]])[0]
-    most = max(NAMED, float(match_C.max()) - 0.15)
+    most = max(NAMED, float(match_C.max()) - 0.1)
     named = [code for code in np.flatnonzero(match_C >= most).tolist() if not asked.scorer.table.hops[code].inverse]
-    if match_C[codes[-1]] >= NAMED or not named:
+    if match_C[codes[-1]] >= NAMED:
+        said = [place for place in stretches[-1] if asked.words[place].text not in SILENT]
+        before = asked.search.ends(start, codes[:-1])[:LOOKED_AT]
+        needless = len(codes) > 1 and said == [noun] and asked.search.share_with(before, codes[-1] ^ 1) >= SOME
+        return -TYPED if needless else 0.0
+    if not named:
         return 0.0
     ends = asked.search.ends(start, codes)[:LOOKED_AT]
     if not len(ends):
