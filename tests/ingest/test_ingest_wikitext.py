@@ -77,6 +77,34 @@ def test_the_first_sentence() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sentence", "kinds"),
+    [
+        (
+            "X (born 3 May 1950) is an American singer, songwriter and record producer.",
+            ["singer", "songwriter", "record producer"],
+        ),
+        ("X was a record label owned by Y.", ["record label"]),
+        ("X is a combat sport involving grappling.", ["combat sport"]),
+        ("X is a film and television actor known for Y.", ["television actor"]),
+        ("X, officially the Republic of X, is a landlocked country in Y.", ["landlocked country"]),
+        ("X is one of the two main branches of Islam.", []),
+        ("X is a small, nocturnal mammal of Y.", ["nocturnal mammal"]),
+        ("X may refer to Y.", []),
+        ("Y is a town.", []),
+    ],
+)
+def test_kinds(sentence: str, kinds: list[str]) -> None:
+    assert [each.text for each in read_lead(Document("k", "X", sentence, "")).kinds] == kinds
+
+
+@given(st.text(alphabet=st.sampled_from("Xx ,.()and or is was a the film ed ing–-1 50\n"), max_size=120))
+def test_no_sentence_is_too_odd(text: str) -> None:
+    for kind in read_lead(Document("k", "X", f"X is a {text}", "")).kinds:
+        assert 7 <= kind.start < kind.end <= len(text) + 7
+        assert "(" in text or " ".join(text[kind.start - 7 : kind.end - 7].split()) == kind.text
+
+
+@pytest.mark.parametrize(
     ("wikitext", "target"),
     [("#REDIRECT [[Computer accessibility]]", "Computer accessibility"), ("#redirect: [[a_b#c]]", "A b"), ("text", "")],
 )

@@ -28,6 +28,7 @@ from groundzero.ingest.topics import Topics
 from groundzero.ingest.words import Sentence, sentences
 
 FOLDS = 5
+_PENALTY = 8.0  # recall at the same precision on CoDEx-S: .306 with 1, .320 with 3, .329 with 8
 _MIN_COUNT = 3  # examples a feature must be in
 _SUGGESTED = 0.15  # a topic's score from which an object that no mention names becomes a candidate
 _MOST_EVIDENCE = 8  # mentions of one object that are looked at
@@ -172,7 +173,7 @@ def train(
     names, matrix = _matrix(rows)
     progress(len(pages) + 1, total)
     scores_n = _unseen_scores(matrix, truth, rows, lambda k: progress(len(pages) + 1 + k, total))
-    weights = fit(matrix, truth) if len(rows) else np.zeros(1)
+    weights = fit(matrix, truth, penalty=_PENALTY) if len(rows) else np.zeros(1)
     judge = judge_of([row.key[0] for row in rows], [row.is_named for row in rows], scores_n, truth, precision=precision)
     kept = {name: float(weight) for name, weight in zip(names, weights[:-1], strict=True) if abs(weight) > 1e-4}
     model = PageModel(facts, gazetteer, topics, memory, kept, float(weights[-1]), judge)
@@ -350,7 +351,7 @@ def _unseen_scores(
     for k in range(FOLDS):
         inside = fold == k
         if inside.any() and not inside.all():
-            weights = fit(matrix[~inside], truth[~inside])
+            weights = fit(matrix[~inside], truth[~inside], penalty=_PENALTY)
             scores[inside] = matrix[inside] @ weights[:-1] + weights[-1]
         progress(k + 1)
     return scores

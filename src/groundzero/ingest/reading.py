@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from groundzero.graph.nouns import EntityId, Literal
+from groundzero.graph.nouns import EntityId
 from groundzero.ingest.candidates import Candidate, Title
 from groundzero.ingest.documents import Document
 from groundzero.ingest.infobox import FieldMap, infobox_candidates
@@ -14,8 +14,9 @@ from groundzero.ingest.lead import Kind, Lead, read_lead
 from groundzero.ingest.pages import Found, Page, PageModel
 from groundzero.ingest.patterns import Match, Patterns
 from groundzero.ingest.recording import Reading
+from groundzero.ingest.wikitext import clean_title
 
-_KIND_LINKED, _KIND_KNOWN, _KIND_TEXT, _DATE = 0.9, 0.88, 0.6, 0.95
+_KIND_LINKED, _KIND_KNOWN, _KIND_TEXT, _DATE = 0.9, 0.88, 0.85, 0.95
 _NOBODY = -1  # the subject's id where it has none yet
 
 
@@ -123,4 +124,4 @@ def _kind_candidate(
         known = knowledge.link(" ".join(parts[k:]))
         if known is not None:
             return Candidate(subject, relation, known, *place, _KIND_KNOWN, "accepted", "first sentence")
-    return Candidate(subject, relation, Literal(kind.text), *place, _KIND_TEXT, "quarantined", "first sentence")
+    return Candidate(subject, relation, Title(clean_title(parts[-1])), *place, _KIND_TEXT, "accepted", "first sentence")
