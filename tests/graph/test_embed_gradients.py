@@ -68,8 +68,9 @@ def plain_loss(config: EmbedConfig, entities, relations, batch: Batch, dropout=N
         position, answer = batch.answers_of
         log_share = scores.log_softmax(1)[position]
         own = log_share[torch.arange(len(answer)), answer]
-        loss = -((1 - config.label_smoothing) * own + config.label_smoothing * log_share.mean(1)).sum()
-        uses = torch.bincount(position, minlength=B).double()
+        share = torch.bincount(position, minlength=B).double().pow(config.question_weight - 1)[position]
+        loss = -(share * ((1 - config.label_smoothing) * own + config.label_smoothing * log_share.mean(1))).sum()
+        uses = torch.bincount(position, minlength=B).double().pow(config.question_weight)
     else:
         positive = plain_score(config, anchor, relation, backward, entities[batch.answer_B])
         ids = batch.negatives if batch.negatives.ndim == 2 else batch.negatives.expand(B, -1)
@@ -135,6 +136,15 @@ def test_sampled_gradients_equal_autograd(model, norm, loss, sampler, reciprocal
 @pytest.mark.parametrize(("model", "norm"), MODELS)
 def test_gradients_against_every_entity_equal_autograd(model, norm, smoothing, reciprocal) -> None:
     assert_gradients_match(config_of(model, norm, sampler="all", reciprocal=reciprocal, label_smoothing=smoothing))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_gradients_with_questions_weighed_otherwise_equal_autograd(weight) -> None:
+    config = config_of("complex", 2, sampler="all", label_smoothing=0.1, question_weight=weight, regularization=0.2)
+    assert_gradients_match(config)
+    counts = torch.bincount(make_batch(config).answers_of[0]).double()
+    found = StepFunction(config).gradients(*initial_tables(config, E, R), make_batch(config))
+    assert found.weight == pytest.approx(float(counts.pow(weight).sum()))
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "all"])

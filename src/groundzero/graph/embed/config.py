@@ -57,6 +57,8 @@ class EmbedConfig(Settings):
     """Share of each question's numbers zeroed while training."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """sampler all: share of the target spread over all entities."""
+    question_weight: float = Field(1.0, ge=0, le=1)
+    """sampler all: a question with c answers counts c to this power: 1 is once for every triple, 0 is once in all."""
     unit_entities: bool = False
     """Keep every entity's vector at length 1, as in Bordes et al. 2013."""
     init: Literal["xavier", "uniform", "normal"] = "xavier"

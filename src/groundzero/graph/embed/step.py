@@ -30,8 +30,10 @@ class Gradients:
     triples: int
     entities: Contributions
     relations: Contributions
-    all_entities_ED: Tensor | None
+    all_entities_ED: Tensor | None = None
     """A gradient for every row, where every entity was scored; `entities` is then added to it."""
+    weight: float = 0.0
+    """What to divide by for a mean: the number of triples, but where questions are weighed otherwise."""
 
 
 class StepFunction:
@@ -55,7 +57,8 @@ class StepFunction:
         query_BD = model.query(anchor_BD, relation_BR, batch.backward_B)
         if dropout is not None:
             query_BD = query_BD * dropout
-        into = Gradients(0.0, batch.triples, Contributions(model.comparison), Contributions(model.comparison), None)
+        into = Gradients(0.0, batch.triples, Contributions(model.comparison), Contributions(model.comparison))
+        into.weight = float(batch.triples)
         if batch.answers_of is not None:
             query_gradient_BD = self._against_all(query_BD, entities_ED, batch.answers_of, into)
         elif batch.negatives is not None and batch.negatives.ndim == 1:
@@ -68,7 +71,7 @@ class StepFunction:
             anchor_BD, relation_BR, batch.backward_B, query_gradient_BD
         )
         if self.config.regularization:
-            uses_B1 = _uses(batch, anchor_BD)
+            uses_B1 = _uses(batch, anchor_BD, self.config.question_weight)
             anchor_gradient_BD = anchor_gradient_BD + self._penalty(anchor_BD, uses_B1, into)
             if self.config.model != "rotate":  # angles have no length
                 relation_gradient_BR = relation_gradient_BR + self._penalty(relation_BR, uses_B1, into)
@@ -140,12 +143,16 @@ class StepFunction:
         position_A, answer_A = answers_of
         counts_B = torch.bincount(position_A, minlength=len(query_BD))
         ends_B = counts_B.cumsum(0)
+        share_B1 = counts_B[:, None].to(query_BD.dtype).pow_(self.config.question_weight - 1)
+        into.weight = float((counts_B * share_B1[:, 0]).sum())
         slope_BE = table_ED.new_empty(len(query_BD), len(entities_ED))
         for part in _blocks(len(query_BD), len(entities_ED), query_BD):
             first, last = int(ends_B[part.start - 1]) if part.start else 0, int(ends_B[part.stop - 1])
             here = (position_A[first:last] - part.start, answer_A[first:last])
             score_BE = compare.matrix(query_BD[part], table_ED)
-            loss, weight_BE = _exhaustive_softmax(score_BE, here, counts_B[part, None], self.config.label_smoothing)
+            loss, weight_BE = _exhaustive_softmax(
+                score_BE, here, counts_B[part, None], share_B1[part], self.config.label_smoothing
+            )
             into.loss += loss
             slope_BE[part] = compare.slope(score_BE, weight_BE)
         query_gradient_BD, into.all_entities_ED = compare.matrix_backward(query_BD, table_ED, slope_BE)
@@ -165,26 +172,27 @@ class StepFunction:
 
 
 def _exhaustive_softmax(
-    score_BE: Tensor, answers: tuple[Tensor, Tensor], counts_B1: Tensor, smoothing: float
+    score_BE: Tensor, answers: tuple[Tensor, Tensor], counts_B1: Tensor, share_B1: Tensor, smoothing: float
 ) -> tuple[float, Tensor]:
-    """Summed loss and weight_BE. A question with c answers counts c times, once for each, as c triples would."""
+    """Summed loss and weight_BE. Each of a question's answers counts its `share`; 1 is what a triple alone counts."""
     counts_B1 = counts_B1.to(score_BE.dtype)
     log_share_BE = score_BE.log_softmax(1)
-    loss = -(1 - smoothing) * log_share_BE[answers].sum()
+    share_A = share_B1[answers[0], 0]
+    loss = -(1 - smoothing) * (log_share_BE[answers] * share_A).sum()
     if smoothing:
-        loss = loss - smoothing * (log_share_BE.mean(1, keepdim=True) * counts_B1).sum()
-    weight_BE = log_share_BE.exp_().mul_(counts_B1)
-    weight_BE[answers] -= 1 - smoothing
+        loss = loss - smoothing * (log_share_BE.mean(1, keepdim=True) * counts_B1 * share_B1).sum()
+    weight_BE = log_share_BE.exp_().mul_(counts_B1 * share_B1)
+    weight_BE[answers] -= (1 - smoothing) * share_A
     if smoothing:
-        weight_BE -= counts_B1 * (smoothing / score_BE.shape[1])
+        weight_BE -= counts_B1 * share_B1 * (smoothing / score_BE.shape[1])
     return float(loss), weight_BE
 
 
-def _uses(batch: Batch, like: Tensor) -> Tensor:
-    """How many training triples each question stands for, (B, 1)."""
+def _uses(batch: Batch, like: Tensor, question_weight: float) -> Tensor:
+    """How much each question counts, (B, 1)."""
     if batch.answers_of is None:
         return torch.ones_like(like[:, :1])
-    return torch.bincount(batch.answers_of[0], minlength=len(like))[:, None].to(like.dtype)
+    return torch.bincount(batch.answers_of[0], minlength=len(like))[:, None].to(like.dtype).pow_(question_weight)
 
 
 def _blocks(count: int, n_entities: int, like: Tensor) -> list[slice]:

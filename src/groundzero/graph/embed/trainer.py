@@ -46,7 +46,7 @@ class EmbedProgress:
     """Spent in steps, evaluation apart."""
     loss_sum: float = 0.0
     """Of the epoch at hand."""
-    loss_triples: int = 0
+    loss_weight: float = 0.0
     loss: float | None = None
     """Mean over the last whole epoch, per training triple."""
     rate: float = 0.0
@@ -141,7 +141,7 @@ class EmbeddingTrainer:
         progress.step += 1
         progress.triples += gradients.triples
         progress.loss_sum += gradients.loss
-        progress.loss_triples += gradients.triples
+        progress.loss_weight += gradients.weight
         progress.seconds += time.perf_counter() - start
         return gradients
 
@@ -161,8 +161,8 @@ class EmbeddingTrainer:
                 return False
             self.step()
             observer.stepped(progress)
-        progress.loss = progress.loss_sum / progress.loss_triples
-        progress.loss_sum, progress.loss_triples = 0.0, 0
+        progress.loss = progress.loss_sum / progress.loss_weight
+        progress.loss_sum, progress.loss_weight = 0.0, 0.0
         progress.epoch += 1
         progress.step = 0
         observer.epoch_done(progress)
@@ -170,7 +170,7 @@ class EmbeddingTrainer:
 
     def _apply(self, gradients: Gradients) -> None:
         """The mean gradient, where it is not zero."""
-        scale = 1 / gradients.triples
+        scale = 1 / gradients.weight
         if gradients.all_entities_ED is None:
             self._update(self.entities_ED, self.entity_optimizer, gradients.entities, scale, self.config.unit_entities)
         else:
