@@ -126,6 +126,8 @@ class Evidence:
     result: Result | None = None
     topic: str = ""
     """Label of the entity that the question starts from."""
+    linked: tuple[EntityId, ...] = ()
+    """That entity; of a conjunction both."""
     asked: str = ""
     """What the question seems to ask for, in words; for refusals."""
     others: tuple[Candidate, ...] = ()

@@ -28,6 +28,7 @@ from groundzero.ground.link import Link, Linker
 from groundzero.ground.query import Query, Result
 from groundzero.ground.refusal import why_not
 from groundzero.ground.respond import respond
+from groundzero.ground.retrieve import Retrieved, Retriever
 from groundzero.ground.scorer import Learned, PathScorer
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import read_shape
@@ -106,6 +107,13 @@ class Reasoner:
         self.learned = learned
         self.scorer = PathScorer(self.table, learned)
 
+    def retrieve(self, question: str, *, limit: int = 50) -> list[Retrieved]:
+        """The statements that bear most on a question, most relevant first."""
+        self.refresh()
+        words = read_words(question)
+        links = self.linker.link(question, words)[: self.config.mentions]
+        return Retriever(self.graph, self.scorer).retrieve(words, links, limit=limit)
+
     def evidence(self, question: str) -> tuple[Evidence, Seconds]:
         """What the graph says to a question, and where the time went."""
         started = time.perf_counter()
@@ -144,7 +152,7 @@ class Reasoner:
         probability, others = self._weigh(readings)
         if not self._says(query, result, best):
             return self._silent(question, "no_fact", readings, asked)
-        evidence = Evidence(question, "", probability, query, result, topic=topic, others=others)
+        evidence = Evidence(question, "", probability, query, result, topic=topic, linked=best.starts, others=others)
         rivals = self._same_name(readings)
         if rivals:
             return replace(evidence, reason="ambiguous", meant=rivals)
@@ -156,12 +164,12 @@ class Reasoner:
         """A refusal, with what the readings would lead to for whoever wants to look."""
         topic = self.graph.label(readings[0].starts[0])
         if reason == "no_entity":
-            return Evidence(question, reason, topic=topic)
+            return Evidence(question, reason, topic=topic, linked=readings[0].starts)
         probability, others = self._weigh(readings)
         near = [self.graph.label(entity) for entity in self._ends(readings[0])[:1].tolist()]
         nearest = tuple(Candidate(label, probability * DOUBT) for label in near if readings[0].target is None)
         rest = tuple(Candidate(each.entity, each.score * DOUBT) for each in others)
-        return Evidence(question, reason, topic=topic, asked=asked, others=(*nearest, *rest))
+        return Evidence(question, reason, topic=topic, linked=readings[0].starts, asked=asked, others=(*nearest, *rest))
 
     def _says(self, query: Query, result: Result, best: Hypothesis) -> bool:
         """Whether the graph answers: a "no" only where it says what is true instead."""
