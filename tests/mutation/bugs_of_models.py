@@ -171,4 +171,10 @@ MODEL_BUGS = (
         "np.searchsorted(np.cumsum(falling_V), top_p)",
         'np.searchsorted(np.cumsum(falling_V), top_p, side="right")',
     ),
+    Bug(
+        "model: the embeddings' dropout forgotten on the way back",
+        MODEL,
+        "        d_x_BTD = self.embedding_dropout.backward(d_x_BTD)\n",
+        "",
+    ),
 )

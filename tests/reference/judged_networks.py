@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -302,9 +304,23 @@ def stack(draw: Draw, rng: np.random.Generator) -> Trial:
 # --- the whole model -------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def same_dropout(twin: model.GPT) -> Iterator[None]:
+    """Let PyTorch silence what the twin silenced in its last forward pass, place by place; in the same order."""
+    masks = [dropped(part) for _, part in twin.modules() if isinstance(part, layers.Dropout) and part.probability]
+
+    def silence(x: torch.Tensor, probability: float) -> torch.Tensor:
+        assert probability == twin.config.dropout
+        return x * masks.pop(0).reshape(x.shape)
+
+    with patch("torch.nn.functional.dropout", silence):
+        yield
+    assert not masks, "PyTorch drops in fewer places"
+
+
 @judges(model.GPT)
 def whole_model(draw: Draw, rng: np.random.Generator) -> Trial:
-    """Any family with switches at random; autograd differentiates the product's model."""
+    """Any family with switches at random, in training; autograd differentiates the product's model."""
     values: dict[str, Any] = {
         "family": draw(st.sampled_from(["gpt2", "classic", "llama", "qwen3", "speedrun"])),
         "vocab_size": draw(st.integers(2, 9)),
@@ -318,19 +334,22 @@ def whole_model(draw: Draw, rng: np.random.Generator) -> Trial:
         "window": draw(st.sampled_from([0, 1, 2])),
         "rotary_scaling": draw(st.sampled_from([None, YARN])),
         "norm_eps": 0.1,
+        "dropout": draw(st.sampled_from([0.0, 0.3])),
     }
     for switch, choices in {"logit_softcap": [0.0, 2.0], "tie_embeddings": [False, True]}.items():
         if draw(st.booleans()):
             values[switch] = draw(st.sampled_from(choices))
     whole = model.GPT(GPTConfig.of(**values))
+    whole.train()
     shape = (draw(st.integers(1, 2)), draw(st.integers(1, 8)))
     ids_BT = rng.integers(0, values["vocab_size"], shape)
     documents_BT = draw(st.sampled_from([None, np.sort(rng.integers(0, 2, shape), axis=1)]))
-    of_torch = torch_gpt.GPT(TorchConfig.parse(values)).double().eval()
+    of_torch = torch_gpt.GPT(TorchConfig.parse(values)).double()
 
     def expression(t: Tensors) -> torch.Tensor:
         documents = None if documents_BT is None else torch.from_numpy(documents_BT)
         inputs = (torch.from_numpy(ids_BT),), {"documents_BT": documents}
-        return torch.func.functional_call(of_torch, t, *inputs)[0]  # type: ignore[no-any-return]
+        with same_dropout(whole):
+            return torch.func.functional_call(of_torch, t, *inputs)[0]  # type: ignore[no-any-return]
 
     return of_module(whole, {}, expression, forward=lambda: whole(ids_BT, documents_BT=documents_BT))
