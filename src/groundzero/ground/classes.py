@@ -140,7 +140,8 @@ class LessonLoader:
             return None
         rng = random.Random(f"{teacher.settings.seed}:{teacher.split}:channels:{number}")
         channels = open_channels(lesson, self._channels, rng)
-        for tried in (channels, channels - {"prompt"} | {"attention"}):
+        without: frozenset[Channel] = frozenset({"attention", *(each for each in channels if each != "prompt")})
+        for tried in (channels, without):
             made = exercise(lesson, self._tokenizer, tried, self._vectors)
             if len(made.ids) <= self.context + 1:
                 return made
@@ -177,7 +178,10 @@ class LessonLoader:
             documents_RT[row, start:] = len(members)  # padding is a document of its own
             positions_RT[row, start:] = np.arange(width - start)
         return Batch(
-            *(torch.from_numpy(array) for array in (tokens_RT, targets_RT, documents_RT, positions_RT)),
+            torch.from_numpy(tokens_RT),
+            torch.from_numpy(targets_RT),
+            torch.from_numpy(documents_RT),
+            torch.from_numpy(positions_RT),
             has_borders=True,
             extras={"facts": self._facts(facts), "starts_BTA": torch.from_numpy(starts_RTA)},
         )

@@ -281,7 +281,7 @@ class Teacher:
         values = [_number(each.literal.value) for each in (one, other) if each.literal is not None]
         if values[0] == values[1] or None in values:
             return None
-        noun = _noun(self._relations[one.relation])
+        noun = noun_of(self._relations[one.relation])
         question = f"Which has the larger {noun}, {self._label(one.subject)} or {self._label(other.subject)}?"
         facts, places = self._evidence([one, other], rng)
         assert values[0] is not None and values[1] is not None
@@ -454,7 +454,7 @@ class Teacher:
 
     def _of(self, relation: RelationId, subject: str) -> str:
         """The object of a relation as a phrase: `the capital of Peru`, `the one that Peru shares a border with`."""
-        noun = _noun(self._relations[relation])
+        noun = noun_of(self._relations[relation])
         if noun.split()[-1] not in _PREPOSITIONS and not noun.split()[0].endswith(("ed", "es", "s")):
             return f"the {noun} of {subject}"
         for template in self._phrasings[relation].sentences:
@@ -492,8 +492,9 @@ class Teacher:
         return held == (self.split == "test")
 
     def _fact(self, statement: Statement) -> Fact:
-        return Fact(self._label(statement.subject), _noun(self._relations[statement.relation]), self._object(statement),
-                    statement.id, (statement.subject, statement.relation, statement.object))  # fmt: skip
+        relation = noun_of(self._relations[statement.relation])
+        ends = (statement.subject, statement.relation, statement.object)
+        return Fact(self._label(statement.subject), relation, self._object(statement), statement.id, ends)
 
     def _object(self, statement: Statement) -> str:
         if statement.literal is not None:
@@ -509,7 +510,8 @@ class Teacher:
         return 0 < len(subject) <= 60 and 0 < len(self._object(statement)) <= 60 and subject != self._object(statement)
 
 
-def _noun(relation: Relation) -> str:
+def noun_of(relation: Relation) -> str:
+    """What a fact calls its relation."""
     return relation.label.replace("_", " ")
 
 

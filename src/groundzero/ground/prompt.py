@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.ground.lessons import Copied, Fact, Lesson
@@ -64,11 +66,21 @@ def network_facts(
     vectors: Vectors | None = None,
 ) -> tuple[network.Fact, ...]:
     """Facts for the knowledge layers: texts as they stand behind a space, and the numbers of the prompt."""
+
+    def ids(text: str) -> list[int]:
+        return tokenizer.encode(f" {text}")
+
+    def vector(fact: Fact) -> Tensor | None:
+        found = None if vectors is None else vectors(fact)
+        return None if found is None else torch.from_numpy(found)
+
     return tuple(
         network.Fact(
-            *(tokenizer.encode(f" {text}") for text in (fact.subject, fact.relation, fact.object)),
+            ids(fact.subject),
+            ids(fact.relation),
+            ids(fact.object),
             number=number if "prompt" in channels else 0,
-            vectors=None if vectors is None else vectors(fact),
+            vectors=vector(fact),
             readable="attention" in channels,
         )
         for number, fact in enumerate(facts, 1)

@@ -1,0 +1,180 @@
+"""A model and a graph together: the graph decides what is true, the model how to say it.
+
+    question -> link, search (`reason`) -> evidence: what the answer rests on among other statements, shuffled
+             -> the model writes, copying names from the evidence (`speech`)
+             -> what it wrote is read back (`claims`), and must be exactly what the graph says
+
+What is not is withheld, and the sentence made by rule stands in its place. So an answer is true to the graph whatever
+the model does, and the model's part is how it reads.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from pydantic import Field
+
+from groundzero.generate.evidence import CHANNELS, Channel
+from groundzero.graph.graph import Graph
+from groundzero.graph.nouns import RelationId, Statement
+from groundzero.graph.phrasing import Phrasing, phrase
+from groundzero.ground.answer import Answer, Evidence, Seconds
+from groundzero.ground.claims import Told, entails, is_refusal, marked, read_claims
+from groundzero.ground.follow_up import readings
+from groundzero.ground.lessons import Fact, noun_of
+from groundzero.ground.meters import measure_channels
+from groundzero.ground.query import cited
+from groundzero.ground.reason import Reasoner
+from groundzero.ground.respond import respond
+from groundzero.ground.speech import Said, Speaker
+from groundzero.settings import Settings
+
+
+class GroundedSettings(Settings):
+    """How evidence is shown, and what happens to answers that it does not bear out."""
+
+    most_facts: int = Field(default=8, ge=1)
+    """Statements shown to the model at once. An answer that rests on more is worded by rule."""
+    fallback: bool = True
+    """Withhold what the evidence does not entail and answer by rule instead; off is for examining the model."""
+    meters: bool = True
+    """Measure how much each channel moved the answer: two more passes of the model."""
+    seed: int = 1337
+    """Of the order in which evidence is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What the model made of evidence."""
+
+    said: Said
+    facts: tuple[Fact, ...]
+    told: Told | None
+    """None where it was not understood."""
+    entailed: bool
+    """It says what the graph says: all of it, and nothing else."""
+
+    @property
+    def text(self) -> str:
+        """As it was said, with citations where it was understood."""
+        return self.said.text if self.told is None else marked(self.said, self.told)
+
+
+class GroundedModel:
+    """Asks a graph and lets a model word the answers.
+
+    >>> with Graph.open("facts.db") as graph:
+    ...     GroundedModel(Speaker(load_engine("runs/grounded")), graph).ask("What is the capital of Peru?").text
+
+    Args:
+        reasoner: over `graph`; a fresh one when None.
+    """
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        graph: Graph,
+        *,
+        settings: GroundedSettings | None = None,
+        reasoner: Reasoner | None = None,
+    ) -> None:
+        self.speaker, self.graph = speaker, graph
+        self.settings = settings or GroundedSettings.parse({})
+        self.reasoner = reasoner or Reasoner(graph)
+
+    def ask(self, question: str, *, history: Sequence[str] = (), channels: Collection[Channel] = CHANNELS) -> Answer:
+        """An answer with citations, or a refusal with its reason.
+
+        Args:
+            history: questions and answers before this one, oldest first; "its" and the like may mean what they named.
+            channels: ways in which the model gets facts.
+        """
+        evidence, seconds = self._evidence(question, history)
+        answer = replace(respond(evidence, self.graph, seconds), question=question)
+        started = time.perf_counter()
+        wording = self.word(evidence, channels)
+        if wording is None:
+            return answer
+        spent = time.perf_counter() - started + answer.seconds.generate
+        meters = (
+            measure_channels(self.speaker, evidence.question, wording.facts, wording.said, channels)
+            if self.settings.meters
+            else {}
+        )
+        answer = replace(
+            answer,
+            facts_retrieved=max(answer.facts_retrieved, len(wording.facts)),
+            channels=meters,
+            seconds=replace(answer.seconds, generate=spent),
+        )
+        if wording.entailed or not self.settings.fallback:
+            return replace(answer, text=wording.text, tokens_generated=wording.said.tokens)
+        return answer
+
+    def word(self, evidence: Evidence, channels: Collection[Channel] = CHANNELS) -> Wording | None:
+        """What the model makes of evidence; None where there is nothing to say, or more than it is shown at once."""
+        if evidence.reason or evidence.query is None or evidence.result is None:
+            return None
+        facts = self.facts_for(evidence)
+        if not facts:
+            return None
+        said = self.speaker.say(evidence.question, facts, channels)
+        told = None if is_refusal(said) else read_claims(said, facts, self._phrasing)
+        entailed = told is not None and entails(evidence.query, evidence.result, told)
+        return Wording(said, facts, told, entailed)
+
+    def _evidence(self, question: str, history: Sequence[str]) -> tuple[Evidence, Seconds]:
+        """What the graph says to the first reading of a question that it says anything to."""
+        found = [self.reasoner.evidence(meant) for meant in readings(question, history, self.reasoner.linker)]
+        return next((each for each in found if not each[0].reason), found[0])
+
+    def facts_for(self, evidence: Evidence) -> tuple[Fact, ...]:
+        """What the answer rests on among statements that do not answer, in an order that says nothing.
+
+        None at all where it rests on more than are shown at once.
+        """
+        assert evidence.result is not None
+        needed = list(cited(evidence.result))
+        if not needed or len(needed) > self.settings.most_facts:
+            return ()
+        rng = random.Random(f"{self.settings.seed}:{evidence.question}")
+        room = rng.randint(0, self.settings.most_facts - len(needed))
+        chosen = [*needed, *self._others(needed, room, rng)]
+        rng.shuffle(chosen)
+        return tuple(self._fact(each) for each in chosen)
+
+    def _others(self, needed: Sequence[Statement], room: int, rng: random.Random) -> list[Statement]:
+        """Statements about the same things by other relations."""
+        asked = {(each.subject, each.relation) for each in needed}
+        ends = {each.subject for each in needed} | {each.object for each in needed if each.object is not None}
+        pool = {
+            statement.id: statement
+            for entity in sorted(ends)
+            for statement in self.graph.store.outgoing(entity)[:_PER_ENTITY]
+            if (statement.subject, statement.relation) not in asked
+        }
+        taken = {each.id for each in needed}
+        free = [statement for number, statement in sorted(pool.items()) if number not in taken]
+        return rng.sample(free, k=min(room, len(free)))
+
+    def _fact(self, statement: Statement) -> Fact:
+        value = statement.literal.value if statement.literal is not None else ""
+        return Fact(
+            self.graph.label(statement.subject),
+            noun_of(self.graph.relation(statement.relation)),
+            value if statement.object is None else self.graph.label(statement.object),
+            statement.id,
+            (statement.subject, statement.relation, statement.object),
+        )
+
+    def _phrasing(self, relation: RelationId) -> Phrasing:
+        return _phrasing(self.graph.relation(relation))
+
+
+_PER_ENTITY = 50
+"""Statements of one entity that distractors are drawn from."""
+_phrasing = lru_cache(maxsize=4096)(phrase)

@@ -1,0 +1,137 @@
+"""A tuned model saying what evidence says: questions with facts in, sentences out, with where every name came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from groundzero.errors import InputError
+from groundzero.generate import Engine, Request, SamplingConfig
+from groundzero.generate.evidence import CHANNELS, Channel, Evidence, surfaces_of
+from groundzero.generate.request import Completion
+from groundzero.ground.lessons import Fact
+from groundzero.ground.prompt import FORM, Vectors, network_facts, question_ids
+from groundzero.model.copying import SUBJECT
+from groundzero.model.knowledge import KnowledgeGPT
+from groundzero.tokenizer.chat import template
+
+MAX_TOKENS = 160
+"""Of an answer. Copied names count by their tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Words that were copied from a fact."""
+
+    start: int
+    """First character, in the text."""
+    end: int
+    fact: Fact
+    is_subject: bool
+
+    @property
+    def text(self) -> str:
+        """The name or value as the fact has it."""
+        return self.fact.subject if self.is_subject else self.fact.object
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a model said."""
+
+    text: str
+    spans: tuple[Span, ...]
+    ids: tuple[int, ...]
+    """What was generated."""
+    copied_tokens: int
+    """How many of those were copied."""
+    ended: bool
+    """It came to its end by itself."""
+
+    @property
+    def tokens(self) -> int:
+        """How many were generated."""
+        return len(self.ids)
+
+
+class Speaker:
+    """Words answers with a model that `gz finetune ground` tuned.
+
+    Args:
+        vectors: of facts, where the model was tuned with some.
+
+    Raises:
+        InputError: the model has no knowledge layers.
+    """
+
+    def __init__(self, engine: Engine, *, vectors: Vectors | None = None) -> None:
+        if not isinstance(engine.model, KnowledgeGPT):
+            raise InputError(
+                "This run has no knowledge layers to read facts with.", remedy="Tune it with `gz finetune ground`."
+            )
+        if vectors is None and engine.model.knowledge_config.d_vector:
+            raise InputError(
+                "This run was tuned with the vectors of an embedding.", remedy="Give the folder of `gz graph embed`."
+            )
+        self.engine = engine
+        self.vectors = vectors if engine.model.knowledge_config.d_vector else None
+        self._ends = template(FORM).stop_ids(engine.tokenizer)
+
+    def say(
+        self, question: str, facts: Sequence[Fact], channels: Collection[Channel] = CHANNELS, *, seed: int | None = None
+    ) -> Said:
+        """Answer one question; see `say_all`."""
+        return self.say_all([(question, facts)], channels, seed=seed)[0]
+
+    def say_all(
+        self,
+        asked: Sequence[tuple[str, Sequence[Fact]]],
+        channels: Collection[Channel] = CHANNELS,
+        *,
+        seed: int | None = None,
+    ) -> list[Said]:
+        """Answer questions, each from its own facts; the likeliest words, or drawn ones where a seed is given.
+
+        Facts that would not fit the context as a prompt are left to the other channels.
+        """
+        requests = [self._request(question, facts, frozenset(channels), seed) for question, facts in asked]
+        done = self.engine.run(requests)
+        return [self._said(completion, facts) for completion, (_, facts) in zip(done, asked, strict=True)]
+
+    def _request(self, question: str, facts: Sequence[Fact], channels: frozenset[Channel], seed: int | None) -> Request:
+        tokenizer = self.engine.tokenizer
+        ids = question_ids(tokenizer, question, facts if "prompt" in channels else ())
+        if len(ids) + MAX_TOKENS > self.engine.context and channels & {"attention", "copy"}:
+            channels -= {"prompt"}
+            ids = question_ids(tokenizer, question, ())
+        sampling = SamplingConfig(
+            max_tokens=MAX_TOKENS,
+            temperature=0.0 if seed is None else 0.7,
+            seed=seed,
+            stop_ids=self._ends,
+            overflow="stop",
+        )
+        evidence = None
+        if facts and channels & {"attention", "copy"}:
+            given = network_facts(tokenizer, facts, channels, self.vectors)
+            surfaces = surfaces_of(tokenizer, [(fact.subject, fact.object) for fact in facts])
+            evidence = Evidence(given, surfaces, channels)
+        return Request(ids, sampling, evidence=evidence)
+
+    def _said(self, completion: Completion, facts: Sequence[Fact]) -> Said:
+        tokenizer = self.engine.tokenizer
+        spans = []
+        for copied in completion.copied:
+            if not copied.complete:
+                continue
+            fact = facts[copied.fact]
+            name = fact.subject if copied.role == SUBJECT else fact.object
+            end = len(tokenizer.decode(completion.ids[: copied.end]))
+            spans.append(Span(end - len(name), end, fact, copied.role == SUBJECT))
+        return Said(
+            completion.text,
+            tuple(spans),
+            completion.ids,
+            sum(copied.end - copied.start for copied in completion.copied),
+            completion.finish_reason in ("stop", "eos"),
+        )
