@@ -72,8 +72,8 @@ class RowOptimizer:
         if self.kind == "adagrad":
             square_UD = self._add("square", rows, gradient_UD.square())
             return gradient_UD.div_(square_UD.sqrt().add_(ADAGRAD_EPSILON)).mul_(rate)
-        square_UD = self._average("square", rows, gradient_UD.square(), BETA2)
         mean_UD = self._average("mean", rows, gradient_UD, BETA1)
+        square_UD = self._average("square", rows, gradient_UD.square_(), BETA2)
         correction = (1 - BETA2**self.steps) ** 0.5
         root_UD = square_UD.sqrt().div_(correction).add_(EPSILON)
         return torch.div(mean_UD, root_UD, out=gradient_UD).mul_(rate / (1 - BETA1**self.steps))
@@ -91,6 +91,6 @@ class RowOptimizer:
         if isinstance(rows, slice):
             return state[rows].lerp_(value_UD, 1 - memory)
         old_UD = gather(state, rows)
-        change_UD = torch.sub(value_UD, old_UD).mul_(1 - memory)
-        state.index_add_(0, rows, change_UD)
-        return old_UD.add_(change_UD)
+        towards_UD = torch.sub(value_UD, old_UD)
+        state.index_add_(0, rows, towards_UD, alpha=1 - memory)
+        return old_UD.add_(towards_UD, alpha=1 - memory)

@@ -52,9 +52,8 @@ class Contributions:
         groups = [rows.reshape(-1) for rows, _ in self.vectors] + [rows.reshape(-1) for rows, *_ in self.questions]
         if not sum(len(rows) for rows in groups):
             return
-        unique_U, inverse = torch.unique(torch.cat(groups), return_inverse=True)
-        lists = self._sorted_lists(unique_U, inverse)
-        step = _rows_at_once(table_ED, len(inverse) / len(unique_U))
+        unique_U, lists = self._sorted_lists(groups)
+        step = _rows_at_once(table_ED, sum(len(rows) for rows in groups) / len(unique_U))
         for start in range(0, len(unique_U), step):
             stop = min(start + step, len(unique_U))
             rows_U = unique_U[start:stop]
@@ -65,19 +64,22 @@ class Contributions:
             assert gradient_UD is not None
             yield rows_U, gradient_UD
 
-    def _sorted_lists(self, unique_U: Tensor, inverse: Tensor) -> list[_SortedList]:
+    def _sorted_lists(self, groups: list[Tensor]) -> tuple[Tensor, list[_SortedList]]:
+        """The distinct rows, and each kind of contribution in their order. One sort serves all."""
+        sorted_M, order_M = torch.sort(torch.cat(groups), stable=True)
+        unique_U, index_M = torch.unique_consecutive(sorted_M, return_inverse=True)
         lists, start = [], 0
         if self.vectors:
             vectors_MD = torch.cat([gradient for _, gradient in self.vectors])
-            index_M = inverse[: len(vectors_MD)]
             start = len(vectors_MD)
-            lists.append(_SortedList(index_M, len(unique_U), vectors_MD))
+            own = order_M < start
+            lists.append(_SortedList(index_M[own], order_M[own], len(unique_U), vectors_MD))
         for rows_BK, query_BD, of_query_BK, of_self_BK in self.questions:
-            index_M = inverse[start : start + rows_BK.numel()]
-            start += rows_BK.numel()
+            own = (order_M >= start) & (order_M < start + rows_BK.numel())
             lists.append(
                 _SortedList(
-                    index_M,
+                    index_M[own],
+                    order_M[own] - start,
                     len(unique_U),
                     query_BD,
                     repeats=rows_BK.shape[1],
@@ -86,7 +88,8 @@ class Contributions:
                     directed=None if self.comparison.factored else self.comparison,
                 )
             )
-        return lists
+            start += rows_BK.numel()
+        return unique_U, lists
 
 
 class _SortedList:
@@ -95,6 +98,7 @@ class _SortedList:
     def __init__(
         self,
         index_M: Tensor,
+        order_M: Tensor,
         n_rows: int,
         source_SD: Tensor,
         *,
@@ -103,17 +107,17 @@ class _SortedList:
         self_M: Tensor | None = None,
         directed: Comparison | None = None,
     ) -> None:
-        order_M = torch.argsort(index_M, stable=True)
+        """`index_M` says which distinct row, ascending; `order_M` which contribution."""
         counts_U = torch.bincount(index_M, minlength=n_rows)
         self.source_SD = source_SD
-        self.source_of_M = order_M // repeats
+        self.source_of_M = order_M if repeats == 1 else order_M // repeats
         self.weight_M = None if weight_M is None else weight_M[order_M]
         self.ends_U = counts_U.cumsum(0)
         self.starts_U = self.ends_U - counts_U
-        self.self_U = None if self_M is None else torch.zeros_like(self_M[:1]).expand(n_rows).clone()
-        if self.self_U is not None and self_M is not None:
-            self.self_U.index_add_(0, index_M, self_M)
-        self.row_M = index_M[order_M] if directed else None
+        self.self_U: Tensor | None = None
+        if self_M is not None:
+            self.self_U = self_M.new_zeros(n_rows).index_add_(0, index_M, self_M[order_M])
+        self.row_M = index_M if directed else None
         self.directed = directed
 
     def piece(self, start: int, stop: int, table_ED: Tensor, rows_U: Tensor) -> Tensor:
