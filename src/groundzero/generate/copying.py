@@ -89,10 +89,17 @@ class Copier:
         self._head, self._surfaces, self._tokenizer, self._starts = head, tuple(surfaces), tokenizer, starts
         self._uniform = uniform
         slots = sorted({slot_of(surface.fact, surface.role) for surface in surfaces})
-        self._slot_C = torch.tensor([slots.index(slot_of(surface.fact, surface.role)) for surface in surfaces])
+        place = {slot: place for place, slot in enumerate(slots)}
+        self._slot_C = torch.tensor([place[slot_of(surface.fact, surface.role)] for surface in surfaces])
         self._keys_PK = head.keys(facts_NF[None])[0][slots].float()
         texts = [tokenizer.decode(surface.ids) for surface in surfaces]
-        self._texts = texts
+        self._last_kinds = [kind_of(text[-1:]) for text in texts]
+        self._first_kind_C = torch.tensor([int(first_kind(text)) for text in texts])
+        self._spaced_C = torch.tensor([text[:1].isspace() for text in texts])
+        bare_P, spaced_P = (torch.zeros(len(slots), dtype=torch.bool) for _ in range(2))
+        bare_P[self._slot_C[~self._spaced_C]] = True
+        spaced_P[self._slot_C[self._spaced_C]] = True
+        self._both_C = (bare_P & spaced_P)[self._slot_C]
         self._first_C = torch.tensor([surface.ids[0] for surface in surfaces])
         self._n_tokens = 0
         self._span: _Span | None = None
@@ -194,13 +201,10 @@ class Copier:
         """Which surfaces, allowed_C, may stand behind a character."""
         key = wants_space(before), kind_of(before)
         if key not in self._allowed:
-            spaced = [text[:1].isspace() for text in self._texts]
-            both = set(zip(self._slot_C.tolist(), spaced, strict=True))
-            fits = [
-                (key[0] in (None, space) or (slot, not space) not in both) and not grows(key[1], first_kind(text))
-                for slot, space, text in zip(self._slot_C.tolist(), spaced, self._texts, strict=True)
-            ]
-            self._allowed[key] = torch.tensor(fits)
+            space, last = key
+            fits_C = torch.ones_like(self._spaced_C) if space is None else (self._spaced_C == space) | ~self._both_C
+            growing = torch.tensor([int(kind) for kind in Kind if grows(last, kind)])
+            self._allowed[key] = fits_C & ~torch.isin(self._first_kind_C, growing)
         return self._allowed[key]
 
     # ------------------------------------------------------------------ spans
@@ -242,7 +246,7 @@ class Copier:
     def _last_kind(self, span: _Span) -> Kind:
         """How the complete surface of a span ends; complete ones that agree so far are the same tokens."""
         index = next(index for index, _ in span.alive if len(self._surfaces[index].ids) == span.written)
-        return kind_of(self._texts[index][-1:])
+        return self._last_kinds[index]
 
     def _explain(self, weights: Sequence[float]) -> Explanation:
         """Draw one of the explanations, or take the likeliest."""

@@ -120,13 +120,15 @@ def check_evidence(evidence: Evidence, model: GPT, tokenizer: Tokenizer) -> None
             "This model has no knowledge layers to take facts with.",
             remedy='Tune them first, or use the channel "prompt" alone.',
         )
-    for fact in evidence.facts:
-        wrong = [token for token in (*fact.subject, *fact.relation, *fact.object) if not 0 <= token < _n(tokenizer)]
-        if wrong:
-            raise InputError(f"A fact's text holds token {wrong[0]}.", remedy="Encode it with the model's tokenizer.")
+    tokens = {t for fact in evidence.facts for text in (fact.subject, fact.relation, fact.object) for t in text}
+    wrong = next((token for token in sorted(tokens) if not 0 <= token < tokenizer.vocab_size), None)
+    if wrong is not None:
+        raise InputError(f"A fact's text holds token {wrong}.", remedy="Encode it with the model's tokenizer.")
     one_row(evidence.facts, model)
+    tokens = {token for surface in evidence.surfaces for token in surface.ids}
+    odd = {token for token in tokens if not 0 <= token < tokenizer.vocab_size or not tokenizer.token_bytes(token)}
     for surface in evidence.surfaces:
-        whole = bool(surface.ids) and all(0 <= t < _n(tokenizer) and tokenizer.token_bytes(t) for t in surface.ids)
+        whole = bool(surface.ids) and odd.isdisjoint(surface.ids)
         if not (whole and 0 <= surface.fact < len(evidence.facts) and surface.role in (SUBJECT, OBJECT)):
             raise InputError(
                 f"{surface} cannot be copied.",
@@ -148,10 +150,6 @@ def encode(evidence: Evidence, model: KnowledgeGPT) -> Tensor:
     facts = one_row(evidence.facts, model)
     moved = Facts(*(None if part is None else part.to(model.device) for part in facts))  # type: ignore[arg-type]
     return model.encode_facts(moved).facts_BNF[0]
-
-
-def _n(tokenizer: Tokenizer) -> int:
-    return tokenizer.vocab_size
 
 
 def _ints(ids: Sequence[int]) -> tuple[int, ...]:
