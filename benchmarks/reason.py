@@ -298,13 +298,17 @@ def _unanswerable(wiki: sets.Wiki, reasoner: Any, count: int, chance: random.Ran
     from groundzero.ground.words import SILENT, stems
 
     known = {(subject, relation) for subject, relation, _ in wiki.train}
+    joined = {end for subject, _, object_ in wiki.train for end in ((subject, object_), (object_, subject))}
     entities = {key for subject, _, object_ in wiki.train for key in (subject, object_)}
     table = reasoner.table
     phrasings = {relation.key: phrase(relation) for relation in table.relations}
     silent = [
         chance.choice(phrasings[relation].questions).replace("{subject}", wiki.labels[subject])
-        for subject, relation, _ in chance.sample(wiki.held_out, len(wiki.held_out))
-        if (subject, relation) not in known and subject in entities and relation in phrasings
+        for subject, relation, object_ in chance.sample(wiki.held_out, len(wiki.held_out))
+        if (subject, object_) not in joined  # what another relation says in other words can be answered
+        and (subject, relation) not in known
+        and subject in entities
+        and relation in phrasings
     ]
     labels = sorted(wiki.labels[key] for key in entities if key in wiki.labels)
     nobody = []

@@ -26,6 +26,9 @@ from groundzero.ground.words import SILENT, content, stem, stems
 LABEL, NAMED, ASKED, TEMPLATE, SYNONYM, BACK_LABEL = 1.0, 0.95, 0.85, 0.6, 0.75, 0.55
 """How much a word is worth by where it comes from: the graph's own label most."""
 SILENT_WORDING = 0.25  # "from" alone is a wording of "country of origin", but it is in many questions
+PLACED = 0.25  # for words that stand to the mention as they do in a sentence or question of the relation
+ENTITY = "<e>"
+"""Stands for a mention among the words around it."""
 PHRASE_BONUS = 0.4  # on top of its words, where a phrase is found whole
 USUAL = 0.02
 """Share of the things with one hop that must have another for it to be plausible beside it."""
@@ -101,7 +104,8 @@ class HopTable:
     def share_ends(self, code_A: NDArray[np.int64], code_B: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(A, B) whether things that one hop leads to are often things that the other leads to."""
         found_AB: NDArray[np.bool_] = self._usual_CC[np.ix_(code_A ^ 1, code_B ^ 1)]
-        return found_AB | self._usual_CC[np.ix_(code_B ^ 1, code_A ^ 1)].T
+        found_AB |= self._usual_CC[np.ix_(code_B ^ 1, code_A ^ 1)].T
+        return found_AB
 
     def is_dated(self, code: int) -> bool:
         """Whether a relation gives a date that happens once: of birth, of death, of founding."""
@@ -185,10 +189,28 @@ def _features(
                             note(f"u:{synonym}", code, worth * share * SYNONYM)
                 if 2 <= len(words) <= 5 and len(telling) < len(words) + 1:
                     note(f"p:{' '.join(words)}", code, worth * PHRASE_BONUS)
+            for sequence in _placed(relation, inverse):
+                note(f"p:{sequence}", code, PLACED)
     return {
         feature: (np.fromiter(weights, np.int64), np.fromiter(weights.values(), np.float64))
         for feature, weights in best.items()
     }
+
+
+def _placed(relation: Relation, inverse: bool) -> Iterator[str]:
+    """A few words right before or behind the end that is given, which tell subject from object: "located in <e>"."""
+    phrasing = phrase(relation)
+    given, other = ("{object}", "{subject}") if inverse else ("{subject}", "{object}")
+    for text in (*phrasing.sentences, *(phrasing.inverse if inverse else phrasing.questions)):
+        before, found, behind = text.partition(given)
+        if not found:
+            continue
+        left, right = stems(before.rpartition(other)[2]), stems(behind.partition(other)[0])
+        for length in range(1, 4):
+            if len(left) >= length and set(left[-length:]) - SILENT:
+                yield " ".join((*left[-length:], ENTITY))
+            if len(right) >= length and set(right[:length]) - SILENT:
+                yield " ".join((ENTITY, *right[:length]))
 
 
 def _kinds(relations: list[Relation], rows: list[tuple[Row, ...]], rows_E4: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ TYPED = 4.5
 """Of leading to things of the kind asked for."""
 NAMED = 0.4
 """Match from which a noun names a relation."""
+ITSELF = 2.0
+"""What it costs to answer that E is in E."""
 SOME = 0.3
 """Share of things that must be of the kind asked for, so that no further hop is needed to get there."""
 LOOKED_AT = 50
@@ -154,9 +156,9 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
             _, _, stretches = reading.cut(path.codes)
             goal = None if target is None else target.candidates[0].entity
             reached = goal is not None and goal in asked.search.ends(candidate.entity, path.codes)
-            if path.codes[1:] == () and np.array_equal(asked.search.ends(candidate.entity, path.codes), start_only):
-                continue  # that E is in E is no answer
             typed = _typed(asked, noun, candidate.entity, path.codes, stretches)
+            if len(path.codes) == 1 and np.array_equal(asked.search.ends(candidate.entity, path.codes), start_only):
+                typed -= ITSELF
             yield Hypothesis(
                 path.score + candidate.score + typed + _verdict(asked.scorer, target, path.codes, reached),
                 links,
@@ -175,7 +177,7 @@ def _type_noun(asked: Asked, accounted: frozenset[int]) -> int | None:
     """Place of the noun that says what kind of thing is asked for: of "which countries", "how many cities"."""
     texts = [word.text for word in asked.words]
     for place in range(1, len(texts)):
-        asking = texts[place - 1] in ("which", "what") or tuple(texts[place - 2 : place]) == ("how", "many")
+        asking = texts[place - 1] == "which" or tuple(texts[place - 2 : place]) == ("how", "many")
         end = place
         while asking and end < len(texts) and end not in accounted and texts[end] not in SILENT:
             end += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -29,8 +29,10 @@ CASE = 0.6
 """Of a name written with its capitals."""
 LOWER = 2.0
 """Against one without, where the label has some and so has the question."""
-CONTAINED = 3.0
-"""What it costs to read a part of a longer name as a name."""
+MISSPELT = 6
+"""The same, where names are told by their capitals."""
+BRIDGED = 2
+"""Words without a capital that may stand within a name: the "of the" of "Tower of the Winds"."""
 WINDOWS = 16
 """Stretches of words that are tried as misspelt names."""
 FUZZY = 2.5
@@ -105,7 +107,11 @@ class Linker:
             ]
             candidates.sort(key=lambda candidate: (-candidate.score, candidate.entity))
             links.append(Link(first, last, mention.surface, tuple(candidates)))
-        return [_inside(link) if any(link.words < other.words for other in links) else link for link in links]
+        return [
+            link
+            for link in links
+            if not any(link.words < other.words and _is_written(other, has_capitals) for other in links)
+        ]
 
     def _likeliest(self, entities: Sequence[EntityId]) -> list[EntityId]:
         if len(entities) <= MAX_ENTITIES:
@@ -144,18 +150,17 @@ class Linker:
 
         Those with capitals, where there are some; where nothing at all was found, any few words in a row.
         """
-        capital = [_is_name(question, words, place) for place in range(len(words))]
-        runs = []
-        place = 0
-        while place < len(words):
-            end = place
-            while end < len(words) and (capital[end] or (end > place and _joins(question, words, end))):
-                end += 1
-            if end > place and not set(range(place, end)) <= named:
-                runs.append((place, end))
-            place = max(end, place + 1)
+        capital = [place for place in range(len(words)) if _is_name(question, words, place)]
+        runs: list[tuple[int, int]] = []
+        for first, last in (*_together(capital, BRIDGED), *_together(capital, 0)):
+            if any(link.words >= set(range(first, last)) for link in found):
+                continue
+            runs.append((first, last))
+            if last < len(words) and _is_telling(words[last]):
+                runs.append((first, last + 1))
+        runs = list(dict.fromkeys(runs))
         if runs or any(link.candidates for link in found):
-            return runs[:4]
+            return runs[:MISSPELT]
         telling = [_is_telling(word) for word in words]
         return [
             (first, first + length)
@@ -224,10 +229,9 @@ class Linker:
             return self._vocabulary[1]
 
 
-def _inside(link: Link) -> Link:
-    """A name within a longer one: "York" of "New York"."""
-    lower = (Candidate(each.entity, each.score - CONTAINED) for each in link.candidates)
-    return replace(link, candidates=tuple(lower))
+def _is_written(link: Link, has_capitals: bool) -> bool:
+    """Whether a mention is written like a name, where names are: parts of it ("York" of "New York") are none then."""
+    return not has_capitals or link.surface != link.surface.lower()
 
 
 def _weight(words: Sequence[Word], link: Link) -> float:
@@ -241,11 +245,19 @@ def _is_telling(word: Word) -> bool:
 
 
 def _is_name(question: str, words: Sequence[Word], place: int) -> bool:
-    """Whether a word is written like a name: a capital, and not because the sentence begins."""
+    """Whether a word is written like a name; the first of a sentence is where the next is too."""
     word = words[place]
-    return place > 0 and question[word.start].isupper() and word.text not in SILENT
+    if not question[word.start].isupper() or word.text in SILENT:
+        return False
+    return place > 0 or (len(words) > 1 and question[words[1].start].isupper())
 
 
-def _joins(question: str, words: Sequence[Word], place: int) -> bool:
-    """Whether a small word stands inside a name: the "of" of "Isle of Man"."""
-    return words[place].text in SILENT and place + 1 < len(words) and _is_name(question, words, place + 1)
+def _together(places: Sequence[int], bridged: int) -> list[tuple[int, int]]:
+    """Runs of these places, with gaps of at most so many others."""
+    runs: list[tuple[int, int]] = []
+    for place in places:
+        if runs and place - runs[-1][1] <= bridged:
+            runs[-1] = runs[-1][0], place + 1
+        else:
+            runs.append((place, place + 1))
+    return runs

@@ -53,8 +53,8 @@ class _Account:
 
 def _account(asked: Asked, best: Hypothesis) -> _Account:
     words, scorer = asked.words, asked.scorer
-    match_NC = scorer.match(words)
     mentioned = frozenset(place for link in best.links for place in link.words)
+    match_NC = scorer.match(words, mentioned)
     known = frozenset() if scorer.learned is None else scorer.learned.words
     found = _Account()
     for codes, stretches in zip(best.branches, best.stretches, strict=True):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz.distance import JaroWinkler
 
-from groundzero.ground.hops import HopTable, kind_of
+from groundzero.ground.hops import ENTITY, HopTable, kind_of
 from groundzero.ground.lexicon import KINDS
 from groundzero.ground.words import SILENT, Word, stem
 
@@ -44,8 +44,6 @@ DOER = 0.85
 """Of "player" for "plays"."""
 NEAR = 0.9
 """Jaro-Winkler similarity from which two words may be forms of one ("religious", "religion")."""
-ENTITY = "<e>"
-"""Stands for the mention that the path starts from, and for any other mention."""
 
 
 @dataclass
@@ -78,18 +76,27 @@ class PathScorer:
         self._unigrams = [feature[2:] for feature in table.features if feature.startswith("u:")]
         self._near: dict[str, NDArray[np.float64]] = {}
 
-    def match(self, words: Sequence[Word]) -> NDArray[np.float64]:
-        """(N, C) how much each word names each hop by what is known beforehand; 1 where it is the hop's own label."""
+    def match(self, words: Sequence[Word], covered: frozenset[int] = frozenset()) -> NDArray[np.float64]:
+        """(N, C) how much each word names each hop by what is known beforehand; 1 where it is the hop's own label.
+
+        Args:
+            covered: places of words that belong to a mention.
+        """
         match_NC = np.zeros((len(words), len(self.table)))
+        row: list[tuple[str, int]] = []  # stems and their places; a mention is one of them
         for place, word in enumerate(words):
-            match_NC[place] = self._word(word.stem)
-            for length in range(2, 6):
-                if length > place + 1:
-                    break
-                phrase = " ".join(each.stem for each in words[place + 1 - length : place + 1])
-                found = self.table.features.get(f"p:{phrase}")
+            if place not in covered:
+                match_NC[place] = self._word(word.stem)
+                row.append((word.stem, place))
+            elif not row or row[-1][0] != ENTITY:
+                row.append((ENTITY, place))
+        for end in range(2, len(row) + 1):
+            for length in range(2, min(end, 5) + 1):
+                part = row[end - length : end]
+                found = self.table.features.get(f"p:{' '.join(each for each, _ in part)}")
                 if found is not None:
-                    match_NC[place, found[0]] = np.maximum(match_NC[place, found[0]] + found[1], 0)
+                    place = next(place for each, place in reversed(part) if each != ENTITY)
+                    match_NC[place, found[0]] += found[1]
         return match_NC
 
     def scores(
@@ -102,7 +109,7 @@ class PathScorer:
             covered: places of words that belong to a mention; they score 0 and stand as ENTITY beside others.
             names: places of words that name something else, and so ask for nothing.
         """
-        match_NC = self.match(words)
+        match_NC = self.match(words, covered)
         score_NC = MATCH * match_NC
         for place, word in enumerate(words):
             if place in covered:
