@@ -241,6 +241,27 @@ def test_the_model_is_kept_for_pages_that_come_alone(world: Graph, pages: Path, 
     assert (state / "patterns.json").is_file()
 
 
+def test_a_page_about_someone_unknown_is_read_too(world: Graph, pages: Path, tmp_path: Path) -> None:
+    (pages / "Xaver Neu.txt").write_text(
+        "Xaver Neu was a weaver. Xaver Neu was born in Dunmoria and lived long. Xaver Neu died in Elvaston one winter.",
+        encoding="utf-8",
+    )
+    _learn(world, FolderSource(pages))
+    assert {each for each in statements(world) if each[0] == "Xaver Neu"} >= {
+        ("Xaver Neu", "place of birth", "Dunmoria"),
+        ("Xaver Neu", "place of death", "Elvaston"),
+        ("Xaver Neu", "occupation", "weaver"),
+    }
+
+
+def test_prose_about_nothing_in_particular_is_read_by_patterns(world: Graph, pages: Path) -> None:
+    (pages / "chronicle.txt").write_text("In that year Jana Tamas was born in Arvelia, they say.", encoding="utf-8")
+    (pages / "letters.txt").write_text("It rained. Jana Stern died in Bostanton one winter.", encoding="utf-8")
+    _learn(world, FolderSource(pages))
+    assert ("Jana Tamas", "place of birth", "Arvelia") in statements(world)
+    assert ("Jana Stern", "place of death", "Bostanton") in statements(world)
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a file of arrays", b"PK\x03\x04 broken"])
 def test_a_damaged_model_is_named(world: Graph, pages: Path, tmp_path: Path, damage: bytes) -> None:
     state = tmp_path / "state"

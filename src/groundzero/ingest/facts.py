@@ -29,12 +29,14 @@ class Facts:
         self.by_subject: dict[EntityId, set[tuple[RelationId, EntityId]]] = defaultdict(set)
         self._between: dict[tuple[EntityId, EntityId], list[RelationId]] = defaultdict(list)
         self._of_object: dict[EntityId, set[RelationId]] = defaultdict(set)
+        self._uses: dict[EntityId, Counter[tuple[RelationId, str]]] = defaultdict(Counter)
         of_type: Counter[tuple[str, RelationId]] = Counter()
         self._subject_types: set[tuple[RelationId, str]] = set()
         for subject, relation, target in self.triples:
             self.by_subject[subject].add((relation, target))
             self._between[subject, target].append(relation)
             self._of_object[target].add(relation)
+            self._uses[target][relation, self.type(subject)] += 1
             of_type[self.type(target), relation] += 1
             self._subject_types.add((relation, self.type(subject)))
         self._subject_type_names = {name for _, name in self._subject_types if name}
@@ -54,6 +56,10 @@ class Facts:
         """What kind of thing it is; empty where nothing tells."""
         return self._types.get(entity) or self._roles.get(entity, "")
 
+    def given_type(self, entity: EntityId) -> str:
+        """The type that the graph gives; empty where it gives none."""
+        return self._types.get(entity, "")
+
     def possible(self, kind: str, target: EntityId) -> list[RelationId]:
         """Relations that the target, or things of its type, are objects of, from subjects of this kind."""
         relations = self._of_object.get(target, set()) | self._of_type.get(self.type(target), set())
@@ -62,6 +68,14 @@ class Facts:
     def between(self, subject: EntityId, target: EntityId) -> list[RelationId]:
         """The relations that a subject has to a target."""
         return self._between.get((subject, target), [])
+
+    def usual(self, target: EntityId) -> tuple[RelationId, str] | None:
+        """The relation that a thing is mostly the object of, and the type of most of those subjects."""
+        counts = self._uses.get(target)
+        if counts is None:
+            return None
+        use, count = max(counts.items(), key=lambda item: (item[1], item[0]))
+        return use if count >= _SAME_KIND else None
 
     def known_type(self, name: str) -> bool:
         """Whether some subject is of this type."""

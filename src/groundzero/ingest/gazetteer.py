@@ -43,16 +43,17 @@ class Gazetteer:
 
     Args:
         entities: those to be found.
-        derive: also forms that are no names: plurals, adjectives, parts. Costs memory for every entity.
+        most: names beyond which only they are found, and no forms of them: plurals, adjectives, parts. Of a million
+            names, parts would fit too much, and fill gigabytes.
     """
 
-    def __init__(self, entities: Iterable[Entity], *, derive: bool = True) -> None:
+    def __init__(self, entities: Iterable[Entity], *, most: int = 200_000) -> None:
         self._forms: dict[str, list[_Meaning]] = defaultdict(list)
         self._stems: dict[str, list[tuple[str, EntityId]]] = defaultdict(list)
         names = [(entity.id, name) for entity in entities for name in (entity.label, *entity.aliases)]
         for entity, name in names:
             self._add(words(name), entity, "name", proper=not name[:1].islower())
-        if derive:
+        if len(names) <= most:
             self._derive(names)
 
     def find(self, sentence: Sentence) -> list[Mention]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from groundzero.graph.nouns import EntityId
+from groundzero.graph.nouns import EntityId, RelationId
 from groundzero.ingest.candidates import Candidate, Title
 from groundzero.ingest.documents import Document
 from groundzero.ingest.infobox import FieldMap, infobox_candidates
@@ -17,6 +17,7 @@ from groundzero.ingest.recording import Reading
 from groundzero.ingest.wikitext import clean_title
 
 _KIND_LINKED, _KIND_KNOWN, _KIND_TEXT, _DATE = 0.9, 0.88, 0.85, 0.95
+_PERSON = "human"
 _NOBODY = -1  # the subject's id where it has none yet
 
 
@@ -52,16 +53,31 @@ class Reader:
         candidates += infobox_candidates(
             document, subject, self.fields, self.knowledge.relations, self.knowledge.lookup
         )
-        candidates += _lead_candidates(document, subject, lead, self.knowledge)
+        kind = self._kind(subject, lead)
+        candidates += _lead_candidates(document, subject, lead, kind, self.knowledge)
         if self.model is not None:
-            page = Page(subject if isinstance(subject, int) else _NOBODY, document.text, _kind(lead, self.model))
+            page = Page(subject if isinstance(subject, int) else _NOBODY, document.text, kind)
             own = self.own.get(document.digest)
             found = self.model.find(page) if own is None else own()
             candidates += [_prose(document, subject, each, self.suggested) for each in found]
-        kind = document.box or (lead.kinds[0].text if lead.kinds else "")
-        if lead.is_person and not document.box:
-            kind = "human"
-        return Reading(document, subject, candidates, kind, lead.description)
+        type_ = document.box or kind or (lead.kinds[0].text if lead.kinds else "")
+        return Reading(document, subject, candidates, type_, lead.description)
+
+    def _kind(self, subject: EntityId | Title, lead: Lead) -> str:
+        """What kind of thing the subject is, in the graph's words: its own, or that of others described alike."""
+        facts = self.knowledge.facts
+        if isinstance(subject, int) and facts.given_type(subject):
+            return facts.given_type(subject)
+        if lead.is_person:
+            return _PERSON
+        for kind in lead.kinds:
+            if facts.known_type(kind.text):
+                return kind.text
+            known = _known_kind(kind, self.knowledge)
+            use = facts.usual(known) if known is not None else None
+            if use is not None and use[1]:
+                return use[1]
+        return facts.type(subject) if isinstance(subject, int) else ""
 
 
 def _matched(document: Document, match: Match) -> Candidate:
@@ -69,13 +85,6 @@ def _matched(document: Document, match: Match) -> Candidate:
     return Candidate(
         match.subject, match.relation, match.object, *place, round(match.precision, 3), "accepted", "pattern"
     )
-
-
-def _kind(lead: Lead, model: PageModel) -> str:
-    """A type that the graph uses, for a subject that it does not know."""
-    if lead.is_person and model.facts.known_type("human"):
-        return "human"
-    return next((kind.text for kind in lead.kinds if model.facts.known_type(kind.text)), "")
 
 
 def _prose(document: Document, subject: EntityId | Title, found: Found, suggested: bool) -> Candidate:
@@ -94,7 +103,7 @@ def _prose(document: Document, subject: EntityId | Title, found: Found, suggeste
 
 
 def _lead_candidates(
-    document: Document, subject: EntityId | Title, lead: Lead, knowledge: Knowledge
+    document: Document, subject: EntityId | Title, lead: Lead, subject_kind: str, knowledge: Knowledge
 ) -> list[Candidate]:
     candidates = []
     for date in lead.dates:
@@ -103,25 +112,32 @@ def _lead_candidates(
         )
         place = document.places.of(date.start, date.end)
         candidates.append(Candidate(subject, relation, date.date, *place, _DATE, "accepted", "first sentence"))
-    instance_of = knowledge.relation("instance of", "p31", "type")
     for kind in lead.kinds:
-        relation = knowledge.relation("occupation", "p106") if lead.is_person else instance_of
-        candidate = _kind_candidate(document, subject, relation, kind, knowledge)
-        if candidate is not None:
-            candidates.append(candidate)
+        place = document.places.of(kind.start, kind.end)
+        known = _known_kind(kind, knowledge)
+        relation = _kind_relation(known, subject_kind, knowledge)
+        target: EntityId | Title = (
+            known if known is not None else Title(kind.target or clean_title(kind.text.split()[-1]))
+        )
+        confidence = _KIND_LINKED if kind.target else _KIND_KNOWN if known is not None else _KIND_TEXT
+        candidates.append(Candidate(subject, relation, target, *place, confidence, "accepted", "first sentence"))
     return candidates
 
 
-def _kind_candidate(
-    document: Document, subject: EntityId | Title, relation: int | str, kind: Kind, knowledge: Knowledge
-) -> Candidate | None:
-    """A kind that links to a page, that the graph knows by the longest end of its name, or that is only words."""
-    place = document.places.of(kind.start, kind.end)
+def _known_kind(kind: Kind, knowledge: Knowledge) -> EntityId | None:
+    """The entity that a kind links to, or that the longest end of its words names."""
     if kind.target:
-        return Candidate(subject, relation, Title(kind.target), *place, _KIND_LINKED, "accepted", "first sentence")
+        return knowledge.link(kind.target)
     parts = kind.text.split()
-    for k in range(len(parts)):
-        known = knowledge.link(" ".join(parts[k:]))
-        if known is not None:
-            return Candidate(subject, relation, known, *place, _KIND_KNOWN, "accepted", "first sentence")
-    return Candidate(subject, relation, Title(clean_title(parts[-1])), *place, _KIND_TEXT, "accepted", "first sentence")
+    known = (knowledge.link(" ".join(parts[k:])) for k in range(len(parts)))
+    return next((each for each in known if each is not None), None)
+
+
+def _kind_relation(known: EntityId | None, subject_kind: str, knowledge: Knowledge) -> RelationId | str:
+    """`was a weaver` is what the graph mostly says of weavers; of people their trade, of all else what they are."""
+    use = knowledge.facts.usual(known) if known is not None else None
+    if use is not None and subject_kind in ("", use[1]):
+        return use[0]
+    if subject_kind == _PERSON:
+        return knowledge.relation("occupation", "p106")
+    return knowledge.relation("instance of", "p31", "type")

@@ -67,7 +67,7 @@ class FileSource:
 
     def __init__(self, path: Path, key: str = "") -> None:
         self.path, self.name = path, path.name
-        self._key = key or path.as_posix()
+        self._key = key or path.resolve().as_posix()
         self.skipped: list[str] = []
         self.redirects: dict[str, str] = {}
         self.done, self.total = 0.0, 1.0
@@ -75,7 +75,7 @@ class FileSource:
 
     @property
     def key(self) -> str:
-        """The path."""
+        """The path, from the root, so that it means the same wherever one stands."""
         return self._key
 
     def documents(self, start: int = 0) -> Iterator[Document]:
