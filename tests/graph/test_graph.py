@@ -252,7 +252,9 @@ def test_locations_of_no_kind_known_are_refused_without_their_secrets(
     assert "secret" not in str(raised.value)
     monkeypatch.chdir(tmp_path)
     open_store("facts.db", create=True).close()
-    assert Path(open_store(Path("facts.db")).location).name == "facts.db"
+    store = open_store(Path("facts.db"))
+    assert Path(store.location).name == "facts.db"
+    store.close()
 
 
 def test_a_graph_on_a_read_only_disk_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,11 @@ class SQLiteStore(SQLiteReader):
         self._writing: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []  # those that snapshots are done with
         self._abandoned: list[Any] = []  # of a parent process: closing them here is not allowed
-        super().__init__(path, self._open_and_migrate())
+        try:
+            super().__init__(path, self._open_and_migrate())
+        except BaseException:
+            self._lease.close()
+            raise
 
     @property
     def capabilities(self) -> Capabilities:
