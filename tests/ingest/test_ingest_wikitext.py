@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from groundzero.errors import InputError
 from groundzero.ingest.documents import Document
 from groundzero.ingest.lead import read_lead
+from groundzero.ingest.sources import FileSource
 from groundzero.ingest.wikitext import clean_title, read_wikitext, redirect
 
 ARTICLE = """{{Use dmy dates}}
@@ -114,6 +115,16 @@ def test_redirects(wikitext: str, target: str) -> None:
 
 def test_titles() -> None:
     assert clean_title("the_matrix#Cast") == "The matrix"
+    assert clean_title("Elizabeth&nbsp;II") == "Elizabeth II"
+
+
+def test_a_file_is_about_what_its_page_writes_in_bold(tmp_path: Path) -> None:
+    path = tmp_path / "United-Kingdom.txt"
+    path.write_text(
+        "{{Infobox country|capital=[[London]]}}The '" + "''United Kingdom'" + "'' is a [[country]]. [[A]] [[B]]",
+        encoding="utf-8",
+    )
+    assert [each.title for each in FileSource(path).documents()] == ["United Kingdom"]
 
 
 @settings(max_examples=200, deadline=None)

@@ -27,6 +27,7 @@ _PRESENTATION = re.compile(
     r"^name$|title|audio|video|\bcoa\b|symbol|shield|anthem|motto|pronunciation|postal|code|timezone|utc|years? active|"
     r"label\d|data\d|header\d|rank|rowclass|pages|isbn|oclc|dewey|congress|iso\d|\bgeo\b|other names?|alias|nickname|"
     r"birth name|full name|fullname|conventional long name|common name|official name|image|ethnicity|list|below|above|"
+    r"^caps|^goals|^years$|^stat ?(?:\d|value|label)|settlement type|house type|^term ?(?:start|end)|"
     r"year$|\bdst$|cctld|result$|record$|\bas of\b|medlineplus|diseasesdb|emedicine|omim|mesh|\bicd|genereviews|gini|"
     r"hdi|satcat|cospar|\btz\d|utc|glotto|issn|wikisource|prefix$|suffix$|"
     r"percent|density|sq ?mi|acre|feet|\bft\b|\bmi2\b|magnitude|range|status|^type$|^vs|^event|^date$|date\d|^era$"

@@ -6,7 +6,8 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -243,7 +244,8 @@ def _one(text: str, key: str, path: Path, kind: str, redirects: dict[str, str]) 
         if target := redirect(text):
             redirects[clean_title(title)] = target
         else:
-            yield read_wikitext(text, key=key, title=title)
+            document = read_wikitext(text, key=key, title=title)
+            yield replace(document, title=_written(title, document.aliases))
     else:
         yield document_of(text, key, title=title)
 
@@ -257,6 +259,12 @@ def _title_of(path: Path) -> str:
     name = Path(path.name.removesuffix(".gz"))
     stem = name.stem if name.suffix.lower() in (*_TEXT, *_WIKI, *_HTML) else name.name
     return " ".join(re.sub(r"[_]+", " ", stem).split())
+
+
+def _written(title: str, aliases: Sequence[str]) -> str:
+    """The title as the page writes it: `United Kingdom` for a file called `United-Kingdom`."""
+    letters = re.sub(r"[\W_]+", "", title).lower()
+    return next((alias for alias in aliases if re.sub(r"[\W_]+", "", alias).lower() == letters), title)
 
 
 def _json_lines(file: IO[bytes], path: Path) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ known by name, the rest are left out.
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -46,7 +47,7 @@ def redirect(wikitext: str) -> str:
 
 def clean_title(target: str) -> str:
     """A link's target as a title: no underscores, no section, a capital first letter."""
-    title = " ".join(target.partition("#")[0].replace("_", " ").split()).lstrip(":")
+    title = " ".join(html.unescape(target).partition("#")[0].replace("_", " ").split()).lstrip(":")
     return title[:1].upper() + title[1:]
 
 
