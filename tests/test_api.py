@@ -13,8 +13,8 @@ import torch
 
 import groundzero as gz
 from groundzero.api import Run
-from groundzero.run import fresh_run_path
 from groundzero.errors import ConfigError, InputError, UsageError
+from groundzero.run import fresh_run_path
 from groundzero.train import Observer, TrainResult, resolve
 
 TINY = {

@@ -1,7 +1,7 @@
 """How often each merge was made in the training text: the minimum frequency, for a trainer that does not know it.
 
-rustbpe merges until the vocabulary is full. `reference/tokenizer.py` stops at the first merge that would be made fewer than
-`min_frequency` times; cutting rustbpe's list there gives the same merges. Two ways of finding the place:
+rustbpe merges until the vocabulary is full. `reference/tokenizer.py` stops at the first merge that would be made fewer
+than `min_frequency` times; cutting rustbpe's list there gives the same merges. Two ways of finding the place:
 
 - Nearly always nothing is to be cut. Pair counts never rise along the merges, so a last merge that was made often
   enough vouches for all the others, and a few places of its text prove that. A run needs care: `xx` is *counted* at
