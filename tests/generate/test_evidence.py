@@ -76,6 +76,9 @@ def test_what_is_copied_is_a_text_of_the_fact_it_names(make_model, request, kind
             got, want = text_of(engine, completion, span), PERU[span.fact][span.role]
             assert got.strip() == want if span.complete else want.startswith(got.strip())
             assert span.complete or span.end == len(completion.ids)
+            start, end = span.characters(completion.ids, tokenizer)
+            assert completion.text[start:end] == got.strip()
+            assert 0 < span.share <= 1
             n_span += 1
         places = [place for span in completion.copied for place in (span.start, span.end)]
         assert places == sorted(places)

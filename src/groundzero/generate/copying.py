@@ -239,9 +239,9 @@ class Copier:
 
     def _end(self, span: _Span, end: int) -> None:
         complete = [pair for pair in span.alive if len(self._surfaces[pair[0]].ids) == span.written]
-        index, _ = max(complete or span.alive, key=lambda pair: pair[1])
+        index, share = max(complete or span.alive, key=lambda pair: pair[1])
         surface = self._surfaces[index]
-        self.spans.append(CopiedSpan(span.start, end, surface.fact, surface.role, bool(complete)))
+        self.spans.append(CopiedSpan(span.start, end, surface.fact, surface.role, bool(complete), share))
 
     def _last_kind(self, span: _Span) -> Kind:
         """How the complete surface of a span ends; complete ones that agree so far are the same tokens."""

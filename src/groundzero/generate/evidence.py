@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -54,6 +54,17 @@ class CopiedSpan:
     """`SUBJECT` (0) or `OBJECT` (1)."""
     complete: bool
     """False when the answer ended in the middle of it (max_tokens, a stop string)."""
+    share: float = field(default=1.0, compare=False)
+    """What the pointer gave this way to write it when the span began, 0 to 1."""
+
+    def characters(self, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[int, int]:
+        """Where it stands in the answer's text, a leading space left out: (start, end).
+
+        Args:
+            ids: the tokens of the answer.
+        """
+        before, text = tokenizer.decode(ids[: self.start]), tokenizer.decode(ids[self.start : self.end])
+        return len(before) + len(text) - len(text.lstrip()), len(before) + len(text)
 
 
 @dataclass(frozen=True, eq=False)
