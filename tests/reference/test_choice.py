@@ -16,7 +16,8 @@ from groundzero.reference.config import GPTConfig
 from groundzero.reference.model import GPT, next_token_probabilities
 from tests.reference.twins import make_twins
 
-scores = st.lists(st.floats(-8, 8, width=16), min_size=1, max_size=40)
+# On a grid: scores closer than float32 can tell apart are equals to the engine and not to the twin.
+scores = st.lists(st.integers(-128, 128).map(lambda i: i / 16), min_size=1, max_size=40)
 
 
 def by_the_engine(logits_V, **values) -> np.ndarray:
