@@ -11,7 +11,7 @@ from groundzero.settings import Settings
 ModelName = Literal["transe", "distmult", "complex", "rotate"]
 LossName = Literal["softmax", "margin", "self_adversarial"]
 SamplerName = Literal["auto", "all", "uniform", "bernoulli", "shared"]
-OptimizerName = Literal["adagrad", "rowwise_adagrad", "adam", "sgd"]
+OptimizerName = Literal["adagrad", "rowwise_adagrad", "adam", "rowwise_adam", "sgd"]
 
 EXHAUSTIVE_ENTITIES = 30_000
 """Up to here a step against every entity, which costs in proportion to them, pays: on FB15k-237 (14,541) TransE
@@ -48,7 +48,8 @@ class EmbedConfig(Settings):
     epochs: int = Field(100, gt=0)
     """Longest training."""
     optimizer: OptimizerName = "adagrad"
-    """All touch only the rows used. rowwise_adagrad keeps a number per row, adagrad one per weight, adam two."""
+    """All touch only the rows used. adagrad keeps one number per weight, adam two; the row-wise ones keep mean squares
+    once per row, which is less to read and write."""
     learning_rate: float = Field(0.1, gt=0)
     """Rate before the plateau schedule lowers it."""
     regularization: float = Field(0.0, ge=0)
