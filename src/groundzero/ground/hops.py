@@ -26,6 +26,7 @@ from groundzero.ground.words import SILENT, content, stem, stems
 LABEL, NAMED, ASKED, TEMPLATE, SYNONYM, BACK_LABEL = 1.0, 0.95, 0.85, 0.6, 0.75, 0.55
 """How much a word is worth by where it comes from: the graph's own label most."""
 SILENT_WORDING = 0.25  # "from" alone is a wording of "country of origin", but it is in many questions
+GENERAL = 0.3  # of "city" in "which city is the capital of"
 PLACED = 0.25  # for words that stand to the mention as they do in a sentence or question of the relation
 ENTITY = "<e>"
 """Stands for a mention among the words around it."""
@@ -183,6 +184,8 @@ def _features(
                 total = sum(rarity.get(word, common) for word in telling)
                 for word in telling:
                     share = rarity.get(word, common) / total
+                    if weight < LABEL and len(telling) > 1 and kind_of(word) is not None:
+                        share *= GENERAL
                     note(f"u:{word}", code, worth * share)
                     if word not in SILENT:
                         for synonym in lexicon.synonyms.get(word, ()):

@@ -28,6 +28,8 @@ NAMED = 0.4
 """Match from which a noun names a relation."""
 ITSELF = 2.0
 """What it costs to answer that E is in E."""
+LONELY = 3.0
+"""What it costs that a superlative has only one thing to choose from."""
 SOME = 0.3
 """Share of things that must be of the kind asked for, so that no further hop is needed to get there."""
 LOOKED_AT = 50
@@ -157,8 +159,11 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
             goal = None if target is None else target.candidates[0].entity
             reached = goal is not None and goal in asked.search.ends(candidate.entity, path.codes)
             typed = _typed(asked, noun, candidate.entity, path.codes, stretches)
-            if len(path.codes) == 1 and np.array_equal(asked.search.ends(candidate.entity, path.codes), start_only):
+            ends = asked.search.ends(candidate.entity, path.codes)
+            if len(path.codes) == 1 and np.array_equal(ends, start_only):
                 typed -= ITSELF
+            if asked.shape.kind == "extreme" and len(ends) < 2:
+                typed -= LONELY
             yield Hypothesis(
                 path.score + candidate.score + typed + _verdict(asked.scorer, target, path.codes, reached),
                 links,
@@ -221,9 +226,15 @@ def _names(asked: Asked, accounted: frozenset[int]) -> frozenset[int]:
     return frozenset(
         place
         for link in asked.links
-        if link.exact and not link.words & accounted and link.surface != link.surface.lower()
+        if link.exact and not link.words & accounted and _is_written(link)
         for place in link.words
     )
+
+
+def _is_written(link: Link) -> bool:
+    """Whether a mention is written like a name, and not because the sentence begins."""
+    surface = link.surface[1:] if link.first == 0 else link.surface
+    return surface != surface.lower()
 
 
 def _verdict(scorer: PathScorer, target: Link | None, codes: Sequence[int], reached: bool) -> float:

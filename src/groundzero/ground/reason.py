@@ -45,6 +45,8 @@ CERTAIN = 0.98
 """The same, from which two objects contradict each other."""
 DOUBT = 0.2
 """What is left of a probability once the answer is refused."""
+RETRIED = 6
+"""Readings looked at for one whose things a superlative can compare."""
 COMPARED = 12
 """Readings whose answers are compared."""
 TEMPERATURE = 1.5
@@ -138,20 +140,20 @@ class Reasoner:
         way = Asked(words, shape, links, self.scorer, self.search, config.max_hops, config.beam, config.entities)
         readings = hypotheses(way)
         if not readings:
-            return Evidence(question, "no_fact", topic=self._label(links[0].candidates[0].entity))
-        best = readings[0]
-        topic = self._label(best.starts[0])
-        asked = " of ".join(self._hop_words(code) for code in reversed(best.absent))
-        reason = why_not(question, way, best)
+            return Evidence(question, "no_fact", topic=self.graph.label(links[0].candidates[0].entity))
+        asked = " of ".join(self._hop_words(code) for code in reversed(readings[0].absent))
+        reason = why_not(question, way, readings[0])
         if reason:
             return self._silent(question, reason, readings, asked)
-        found = to_query(LiveFacts(self.graph), self.table, words, shape, best, self._as_of(at))
+        found = self._resolved(question, way, readings, at)
         if found is None:
             return self._silent(question, "no_relation", readings)
-        query, result = found
-        probability, others = self._weigh(readings)
+        best, query, result = found
+        readings = [best, *(each for each in readings if each is not best)]
         if not self._says(query, result, best):
             return self._silent(question, "no_fact", readings, asked)
+        probability, others = self._weigh(readings)
+        topic = self.graph.label(best.starts[0])
         evidence = Evidence(question, "", probability, query, result, topic=topic, linked=best.starts, others=others)
         rivals = self._same_name(readings)
         if rivals:
@@ -159,6 +161,18 @@ class Reasoner:
         if self._disagrees(query, result, best):
             return replace(evidence, reason="contradiction")
         return evidence
+
+    def _resolved(
+        self, question: str, way: Asked, readings: Sequence[Hypothesis], at: Transaction
+    ) -> tuple[Hypothesis, Query, Result] | None:
+        """The best reading that makes a query, run: not the first where a superlative has nothing to compare."""
+        for rank, reading in enumerate(readings[:RETRIED]):
+            if rank and why_not(question, way, reading):
+                continue
+            found = to_query(LiveFacts(self.graph), self.table, way.words, way.shape, reading, self._as_of(at))
+            if found is not None:
+                return reading, *found
+        return None
 
     def _silent(self, question: str, reason: Reason, readings: Sequence[Hypothesis], asked: str = "") -> Evidence:
         """A refusal, with what the readings would lead to for whoever wants to look."""
@@ -238,9 +252,6 @@ class Reasoner:
         for start, codes in list(zip(reading.starts, reading.branches, strict=True))[1:]:
             ends = np.intersect1d(ends, self.search.ends(start, codes))
         return ends
-
-    def _label(self, entity: EntityId) -> str:
-        return self.graph.label(entity)
 
     def _hop_words(self, code: int) -> str:
         return step_words(self.table.relation(code), self.table.hops[code].inverse)

@@ -39,6 +39,9 @@ _WHO = frozenset({"who", "whom", "whose"})
 _ASKING = frozenset({"who", "whom", "whose", "where", "when", "how", "why"})
 GENITIVE = -2.0
 """Of reading to the left of "E's" first: the genitive binds more tightly."""
+OBJECT = 0.6
+"""Of a hop backwards for "in E", "from E": what is in E, or comes from E, has E for its object."""
+_BEFORE_OBJECTS = frozenset({"in", "at", "from", "by", "on", "for"})
 _CONNECTORS = frozenset({"of", "s", "that", "who", "which", "whose", "whom"})
 DOER = 0.85
 """Of "player" for "plays"."""
@@ -71,8 +74,8 @@ class PathScorer:
     def __init__(self, table: HopTable, learned: Learned | None = None) -> None:
         self.table = table
         self.learned = learned
-        inverse_C = np.array([hop.inverse for hop in table.hops], dtype=bool)
-        self.bias_C = np.where(inverse_C, HOP + BACKWARDS, HOP) + (0.0 if learned is None else learned.bias_C)
+        self._inverse_C = np.array([hop.inverse for hop in table.hops], dtype=bool)
+        self.bias_C = np.where(self._inverse_C, HOP + BACKWARDS, HOP) + (0.0 if learned is None else learned.bias_C)
         self._unigrams = [feature[2:] for feature in table.features if feature.startswith("u:")]
         self._near: dict[str, NDArray[np.float64]] = {}
 
@@ -119,6 +122,8 @@ class PathScorer:
             if telling:
                 score_NC[place] -= telling * UNEXPLAINED * (1.0 - np.minimum(match_NC[place], 1.0))
             score_NC[place] += self._agreement(word, match_NC[place])
+            if word.text in _BEFORE_OBJECTS and place + 1 in covered:
+                score_NC[place, self._inverse_C] += OBJECT
         if self.learned is not None:
             for place, feature in learned_features(words, covered):
                 row = self.learned.rows.get(feature)
