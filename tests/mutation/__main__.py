@@ -24,12 +24,16 @@ HERE = "tests/reference"
 LADDER = (f"{HERE}/test_choice.py", f"{HERE}/test_ladder.py")
 """Twin against twin: what must notice a bug in PyTorch."""
 TWIN = (f"{HERE}/test_judges.py", f"{HERE}/test_properties.py", *LADDER)
+KNOWLEDGE = "tests/model/test_knowledge_parity.py"
 OWN = {
+    "reference/knowledge.py": (f"{HERE}/test_judges.py", KNOWLEDGE),
+    "model/knowledge.py": (KNOWLEDGE,),
+    "model/copying.py": (KNOWLEDGE,),
     "reference/quantize.py": (f"{HERE}/test_reference_quantize.py",),
     "reference/tokenizer.py": (f"{HERE}/test_reference_tokenizer.py",),
     "reference/utils.py": (f"{HERE}/test_reference_utils.py",),
 }
-"""Files of the twin that the ladder does not climb on, and their tests."""
+"""Files that the ladder does not climb on, and their tests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

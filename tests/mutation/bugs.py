@@ -6,9 +6,10 @@ occurs exactly once, the table must follow (`test_bugs.py` says so at once).
 
 from __future__ import annotations
 
+from tests.mutation.bugs_of_knowledge import KNOWLEDGE_BUGS
 from tests.mutation.bugs_of_layers import LAYER_BUGS
 from tests.mutation.bugs_of_models import MODEL_BUGS
 from tests.mutation.bugs_of_pytorch import PYTORCH_BUGS
 from tests.mutation.bugs_of_training import TRAINING_BUGS
 
-BUGS = LAYER_BUGS + MODEL_BUGS + TRAINING_BUGS + PYTORCH_BUGS
+BUGS = LAYER_BUGS + MODEL_BUGS + TRAINING_BUGS + PYTORCH_BUGS + KNOWLEDGE_BUGS

@@ -119,12 +119,23 @@ def _context() -> BaseContext:
 
 def _pytest(copy: Path, output: Path, tests: Sequence[str]) -> None:
     """In a process of its own: run the tests on a copy, for themselves and for what they start."""
-    sys.path.insert(0, str(copy))
+    sys.path[:0] = [str(copy), str(ROOT)]
     os.environ["PYTHONPATH"] = str(copy)
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    options = ["-x", "-q", "--tb=no", "-rf", "-m", "not slow and not gpu", "-p", "no:cacheprovider"]
+    options = [
+        "-p",
+        "tests.mutation.profile",
+        "-x",
+        "-q",
+        "--tb=no",
+        "-rf",
+        "-m",
+        "not slow and not gpu",
+        "-p",
+        "no:cacheprovider",
+    ]
     sys.exit(int(pytest.main([*options, f"--rootdir={ROOT}", "--hypothesis-profile=bugs", *tests])))
 
 

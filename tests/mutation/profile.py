@@ -1,4 +1,4 @@
-"""A profile of hypothesis for the seeded bugs: the same examples every time, and no search for the smallest one."""
+"""A plugin for pytest: hypothesis takes the same examples every time, and seeks no smallest one when one fails."""
 
 from __future__ import annotations
 
