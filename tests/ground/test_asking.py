@@ -12,7 +12,6 @@ from groundzero.graph.importing import import_file
 from groundzero.ground.answer import Answer
 from groundzero.ground.reason import Reasoner
 
-
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "atlas.tsv"
 
 

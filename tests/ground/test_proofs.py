@@ -1,10 +1,11 @@
-"""Answers prove themselves: cited paths replay, a cited statement that goes takes the answer along, tampering is found."""
+"""Answers prove themselves: cited paths replay, a cited statement that goes takes them along, tampering is found."""
 
 from __future__ import annotations
 
 import copy
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,29 @@ QUESTIONS = [
 ]
 
 
-@pytest.fixture
-def graph(tmp_path: Path) -> Iterator[Graph]:
-    with Graph.open(tmp_path / "atlas.db", create=True) as graph:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph, made once; the capital and the spouse were added last."""
+    path = tmp_path_factory.mktemp("atlas") / "atlas.db"
+    with Graph.open(path, create=True) as graph:
         import_file(graph.store, FIXTURE)
-        graph.refresh()
+        late = (("Peru", "capital", "Lima"), ("Ana Ruiz", "spouse", "Luis Vega"))
+        with graph.store.writer() as writer:
+            for subject, relation, _ in late:
+                for each in graph.store.outgoing(writer.add_entity(subject), writer.add_relation(relation)):
+                    writer.retire(each.id)
+        with graph.store.writer() as writer:
+            for subject, relation, object_ in late:
+                ends = writer.add_entity(subject), writer.add_relation(relation), writer.add_entity(object_)
+                writer.add_statement(*ends)
+    return path
+
+
+@pytest.fixture
+def graph(made: Path, tmp_path: Path) -> Iterator[Graph]:
+    for file in made.parent.glob("atlas.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    with Graph.open(tmp_path / "atlas.db") as graph:
         yield graph
 
 
@@ -152,16 +171,7 @@ TAMPERED: dict[str, Tamper] = {
 @pytest.mark.parametrize("name", TAMPERED)
 @pytest.mark.parametrize("question", ["What is the capital of Peru?", "Where was the spouse of Ana Ruiz born?"])
 def test_tampering_is_found(graph: Graph, name: str, question: str) -> None:
-    with graph.store.writer() as writer:  # both questions rest on a statement of the last transaction
-        for subject, relation, object_ in (("Peru", "capital", "Lima"), ("Ana Ruiz", "spouse", "Luis Vega")):
-            ends = writer.add_entity(subject), writer.add_relation(relation), writer.add_entity(object_)
-            for each in graph.store.outgoing(ends[0], ends[1]):
-                writer.retire(each.id)
-    with graph.store.writer() as writer:
-        for subject, relation, object_ in (("Peru", "capital", "Lima"), ("Ana Ruiz", "spouse", "Luis Vega")):
-            writer.add_statement(writer.add_entity(subject), writer.add_relation(relation), writer.add_entity(object_))
-    raw = Reasoner(graph).ask(question).as_json()
-    raw = json.loads(json.dumps(raw))
+    raw = json.loads(json.dumps(Reasoner(graph).ask(question).as_json()))
     assert verify(raw, graph.store).ok
     changed = copy.deepcopy(raw)
     TAMPERED[name](changed)
