@@ -12,7 +12,7 @@ from torch import nn
 
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.attention import make_mask
-from groundzero.model.copying import CopyHead, copy_loss, pointer
+from groundzero.model.copying import UNTAUGHT, CopyHead, copy_loss, pointer
 from groundzero.model.facts import FactEncoder, Facts
 from groundzero.model.knowledge import KnowledgeBlock, KnowledgeGPT, attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig
@@ -101,7 +101,8 @@ def test_copying_is_decided_alike(n_alternative):
     for b in range(2):
         starts[b][~np.append(visible[b, 0], True)[starts[b]]] = -1
     assert (starts >= 0).any()
-    counted = rng.random((2, 7)) < 0.6
+    starts[0, 0], counted = UNTAUGHT, rng.random((2, 7)) < 0.6
+    counted[0, :2] = True
     given = [torch.tensor(array, requires_grad=True) for array in (hidden, facts)]
     gate, scores = of_torch(*given)
     gate_want, scores_want = of_numpy(hidden, facts)

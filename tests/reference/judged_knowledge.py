@@ -61,9 +61,10 @@ def draw_copying(draw: Draw, rng: np.random.Generator) -> dict[str, Any]:
     visible = draw_visible(draw, rng, (batch, 1, 2 * n_fact))
     visible_BTS = np.ones((batch, 1, 2 * n_fact), np.bool_) if visible is None else visible
     starts_BTA = rng.integers(-1, 2 * n_fact, (batch, n_token, draw(st.integers(1, 2))))
-    starts_BTA[rng.random((batch, n_token)) < 0.4] = -1
+    starts_BTA[rng.random((batch, n_token)) < 0.4] = draw(st.sampled_from([-1, knowledge.UNTAUGHT]))
     for b in range(batch):  # what is right is there to point to
-        starts_BTA[b][~np.append(visible_BTS[b, 0], True)[starts_BTA[b]]] = -1
+        hidden_BTA = (starts_BTA[b] >= 0) & ~visible_BTS[b, 0][np.maximum(starts_BTA[b], 0)]
+        starts_BTA[b][hidden_BTA] = -1
     return {
         "head": knowledge.CopyHead(width, d_fact, draw(st.integers(1, 3)), rng=rng),
         "hidden": rng.standard_normal((batch, n_token, width)),
@@ -130,7 +131,7 @@ def copy_loss(draw: Draw, rng: np.random.Generator) -> Trial:
             there = np.flatnonzero(visible_BTS[b, 0])
             for place, slots in enumerate(row):
                 right = sorted({int(slot) for slot in slots if slot >= 0})
-                if right or counted_BT[b, place]:
+                if right or (counted_BT[b, place] and slots[0] != knowledge.UNTAUGHT):
                     chance = 1 / (1 + torch.exp(-gate[b, place]))
                     gate_parts.append(-torch.log(chance if right else 1 - chance))
                 if right:

@@ -9,12 +9,12 @@ import torch
 
 from groundzero.errors import FormatError
 from groundzero.model.facts import Fact, make_facts
-from groundzero.model.knowledge import attach_knowledge
+from groundzero.model.knowledge import KnowledgeBlock, attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig
 from groundzero.model.weights import is_knowledge
 from groundzero.run import RunDirectory
 from groundzero.train.checkpoint import Progress, load_training
-from groundzero.train.optimizer import Optimizers
+from groundzero.train.optimizer import GATE_RATE, Optimizers
 
 
 class WithFacts:
@@ -108,3 +108,8 @@ def test_gates_and_roles_are_not_decayed(lab):
     for name, parameter in model.named_parameters():
         if is_knowledge(name):
             assert (id(parameter) in spared) == (parameter.dim() < 2), name
+    rates = {id(parameter): group["lr"] for group in adamw.param_groups for parameter in group["params"]}
+    gates = [block.knowledge_gate for block in model.blocks if isinstance(block, KnowledgeBlock)]
+    assert gates
+    assert {rates[id(gate)] for gate in gates} == {GATE_RATE * lab.config().learning_rate}
+    assert rates[id(model.knowledge_copy.role)] == lab.config().learning_rate

@@ -135,6 +135,16 @@ def mean_embedding(table_VD: Tensor, ids_BNL: Tensor) -> Tensor:
     return mean_ND.view(*ids_BNL.shape[:2], -1)
 
 
+def start_as_identity(layer: nn.Linear, scale: float = 1.0) -> None:
+    """Pass the input on, times `scale`; at random, of the same size, where widths differ."""
+    if layer.in_features == layer.out_features:
+        nn.init.eye_(layer.weight)
+        with torch.no_grad():
+            layer.weight *= scale
+    else:
+        nn.init.normal_(layer.weight, std=scale * layer.in_features**-0.5)
+
+
 class FactEncoder(nn.Module):
     """One vector for each fact; see the head of this file."""
 
@@ -148,10 +158,13 @@ class FactEncoder(nn.Module):
         self.number = nn.Embedding(config.max_number + 1, config.d_fact)
 
     def reset_parameters(self, table_VD: Tensor) -> None:
-        """Every term of a fact starts at about the same size, 1, however small the table's rows are."""
+        """Every term of a fact starts at about the same size, 1, however small the table's rows are.
+
+        Texts start as themselves where a fact is as wide as the model: reader and output speak of tokens by these rows.
+        """
         spread = float(table_VD.detach().float().square().mean().sqrt()) or 1.0
         for layer in (self.subject, self.relation, self.object):
-            nn.init.normal_(layer.weight, std=1 / (spread * layer.in_features**0.5))
+            start_as_identity(layer, 1 / spread)
         nn.init.normal_(self.number.weight)
         if self.vectors is not None:  # embeddings of a graph have length 1 or so each
             nn.init.normal_(self.vectors.weight, std=3**-0.5)

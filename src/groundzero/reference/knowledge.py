@@ -46,6 +46,9 @@ from groundzero.reference.activations import sigmoid, softmax
 from groundzero.reference.layers import Embedding, Linear
 from groundzero.reference.module import Array, Ids, Module, Parameter, Visible
 
+UNTAUGHT = -2
+"""In place of a slot: whether a name begins here is not taught (where copying was switched off, say)."""
+
 
 def mean_embedding(table_WD: Array, ids_BNL: Ids) -> Array:
     """The mean of the tokens' rows, mean_BND; -1 is no token, and a text without tokens is zero.
@@ -163,14 +166,15 @@ def copy_loss(
 
     Args:
         visible_BTS: the slots that a place may point to; may be (B, 1, S).
-        starts_BTA: the slots that are right where the next token begins a name; -1 beyond them, and elsewhere.
+        starts_BTA: the slots that are right where the next token begins a name; -1 beyond them, and elsewhere. A first
+            of `UNTAUGHT` keeps the place out of the gate's loss.
         counted_BT: the places of the answer; those where a name begins count anyway.
 
     Returns:
         loss, d_gate_BT and d_scores_BTS.
     """
     begins_BT = np.asarray((starts_BTA >= 0).any(axis=-1))
-    counted_BT = counted_BT | begins_BT
+    counted_BT = (counted_BT & (starts_BTA[..., 0] != UNTAUGHT)) | begins_BT
     n_counted, n_begin = max(1, int(counted_BT.sum())), max(1, int(begins_BT.sum()))
     surprise_BT = np.logaddexp(0.0, np.where(begins_BT, -gate_BT, gate_BT))
     gate_loss = float(surprise_BT[counted_BT].sum()) / n_counted
