@@ -21,6 +21,9 @@ from groundzero.ingest.fetch import Fetcher
 from groundzero.ingest.gaps import GapLog
 from groundzero.ingest.guard import check_url, is_public
 from groundzero.ingest.html import read_html
+from groundzero.ingest.learn import learn
+from groundzero.ingest.sources import FileSource
+from groundzero.ingest.state import LearnState
 from groundzero.ingest.web import UrlSource, Visitor
 
 from .conftest import Site, statements
@@ -225,6 +228,45 @@ def test_a_page_is_text_without_its_menus() -> None:
     assert document.text[link.start : link.end] == "stone"
     assert link.target == "Big stone"
     assert anchors == ["/wiki/Big_stone"]
+
+
+INFOBOX = """<html><h1>Ada Lovelace</h1><table class="infobox vcard"><tr><th colspan="2">Ada Lovelace</th></tr>
+<tr><th>Born</th><td>Augusta Byron<br><span>(<span class="bday">1815-12-10</span>)</span> 10 December 1815<br>
+<a href="/wiki/London">London</a>, <a href="/wiki/England">England</a></td></tr>
+<tr><th>Occupation</th><td>
+<ul><li><a href="/wiki/Mathematician">Mathematician</a></li>
+<li><a href="/wiki/Poet">Poet</a><sup>[1]</sup></li></ul></td></tr><tr><td>no head</td></tr></table><p>Ada Lovelace was a writer.</p></html>"""
+
+
+def test_an_infobox_is_read_from_a_page(tmp_path: Path) -> None:
+    document, _ = read_html(INFOBOX, "k")
+    for each in document.fields:
+        for value in each.values:
+            assert document.text[value.start : value.end] == value.text
+    assert [each.name for each in document.fields] == ["born", "occupation"]
+    assert document.text.index("Ada Lovelace was a writer.") < document.text.index("born:")
+    page = tmp_path / "ada.html"
+    page.write_text(INFOBOX, encoding="utf-8")
+    with Graph.open(tmp_path / "g.db", create=True) as graph:
+        learn(graph, [FileSource(page)], IngestConfig(), LearnState(None))
+        assert statements(graph) >= {
+            ("Ada Lovelace", "date of birth", "1815-12-10"),
+            ("Ada Lovelace", "place of birth", "London"),
+            ("Ada Lovelace", "occupation", "Mathematician"),
+            ("Ada Lovelace", "occupation", "Poet"),
+        }
+
+
+PIECES = ["<table class=infobox>", "<table>", "</table>", "<tr>", "<th>", "<td>", "<li>", "<a href=/wiki/A>", "</a>",
+          "</td>", "</th>", "<br>", "<sup>", "</sup>", "word", "1815", "<p>"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_no_infobox_is_too_broken(pieces: list[str]) -> None:
+    document, _ = read_html("".join(pieces), "k")
+    for each in document.fields:
+        for value in each.values:
+            assert document.text[value.start : value.end] == value.text
 
 
 @given(st.text(alphabet=st.sampled_from("<>/=\"'abh1p &;!-[]"), max_size=200))

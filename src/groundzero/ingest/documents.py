@@ -91,3 +91,8 @@ class Document:
 def digest_of(text: str) -> str:
     """SHA-256 of a text; half surrogate pairs count as what they are."""
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+def is_address(line: str) -> bool:
+    """Whether a line reads like a place said with its surroundings: `Hodgenville, Kentucky, U.S.`"""
+    return "," in line and " and " not in line and line.count(",") <= 3

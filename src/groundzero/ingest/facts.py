@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from groundzero.graph.nouns import EntityId, RelationId
+import numpy as np
+
+from groundzero.graph.nouns import EntityId, RelationId, StatementId
 from groundzero.graph.store import Reader
 
 Triple = tuple[EntityId, RelationId, EntityId]
 
+_SURE = 0.9
+"""Confidence from which a statement read from a text is an example to learn from."""
 _SAME_KIND = 3
 """Facts that a relation must have with objects of a type before any object of that type is thought possible."""
 
@@ -47,10 +51,16 @@ class Facts:
 
     @classmethod
     def of(cls, store: Reader) -> Facts:
-        """The accepted facts of a store, and its entities' first types."""
+        """The accepted facts of a store that are sure enough to learn from, and its entities' first types.
+
+        What was read from prose with less than `_SURE` is left out: a model taught by its guesses would believe them.
+        """
         types = {entity.id: entity.types[0] for entity in store.entities() if entity.types}
-        rows = store.triples()[:, :3].tolist()
-        return cls(((subject, relation, target) for subject, relation, target in rows), types)
+        rows = store.triples()
+        unsure = _unsure(store)
+        if unsure:
+            rows = rows[~np.isin(rows[:, 3], np.fromiter(unsure, dtype=np.int64))]
+        return cls(((subject, relation, target) for subject, relation, target in rows[:, :3].tolist()), types)
 
     def type(self, entity: EntityId) -> str:
         """What kind of thing it is; empty where nothing tells."""
@@ -93,3 +103,14 @@ class Facts:
             if target not in self._types:
                 roles[target][f"object of {relation}"] += 1
         return {entity: max(sorted(counts), key=lambda role: counts[role]) for entity, counts in roles.items()}
+
+
+def _unsure(store: Reader) -> set[StatementId]:
+    """Statements read from texts with little confidence. Sources whose first statement has no passage are imports."""
+    found = set()
+    for source in store.sources():
+        statements = store.statements(source=source.id)
+        first = next(statements, None)
+        if first is not None and first.start is not None:
+            found |= {each.id for each in (first, *statements) if each.confidence < _SURE}
+    return found

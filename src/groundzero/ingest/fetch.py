@@ -155,9 +155,20 @@ class _Connection(http.client.HTTPConnection):
         self.max_headers = 64
 
     def connect(self) -> None:
-        self.sock: socket.socket = socket.create_connection((self._target.address, self._target.port), self.timeout)
+        self.sock: socket.socket = self._reach()
         if self._target.scheme == "https":
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self._target.host)
+
+    def _reach(self) -> socket.socket:
+        """The first of the judged addresses that answers."""
+        refusal: OSError | None = None
+        for address in self._target.addresses:
+            try:
+                return socket.create_connection((address, self._target.port), self.timeout)
+            except OSError as error:
+                refusal = error
+        assert refusal is not None
+        raise refusal
 
     def abort(self) -> None:
         """End it from another thread, wherever it waits."""

@@ -118,7 +118,7 @@ class Gazetteer:
             if name[:1].islower():
                 self._parts_of_noun(form, entity)
             else:
-                self._parts_of_name(form, entity, spread)
+                self._parts_of_name(name, form, entity, spread)
 
     def _inflect(self, form: tuple[str, ...], entity: EntityId) -> None:
         *rest, noun = form
@@ -135,15 +135,17 @@ class Gazetteer:
         if len(form) == 1 + (form[-1] in _GENERIC) and len(form[0]) >= _STEM:
             self._stems[form[0][:_STEM]].append((form[0], entity))
 
-    def _parts_of_name(self, form: tuple[str, ...], entity: EntityId, spread: Counter[str]) -> None:
+    def _parts_of_name(self, name: str, form: tuple[str, ...], entity: EntityId, spread: Counter[str]) -> None:
         """`Columbia` for `Columbia Records`, `Turing` for `Alan Turing`: all but one word, or one that is rare."""
         if len(form) < 2:
             return
+        capitals = {fold(word) for word in name.split() if word[0].isupper()}
         for part in (form[:-1], form[1:]):
-            if len(part) > 1 or (len(part[0]) > 2 and spread[part[0]] <= _COMMON_PART * 3):
+            alone = len(part) == 1
+            if not alone or (len(part[0]) > 2 and spread[part[0]] <= _COMMON_PART * 3 and part[0] in capitals):
                 self._add(part, entity, "part", proper=True)
         for word in form:
-            if len(word) > 3 and spread[word] <= _COMMON_PART:
+            if len(word) > 3 and spread[word] <= _COMMON_PART and word in capitals:
                 self._add((word,), entity, "part" if len(form) == 2 else "word", proper=True)
 
 

@@ -38,8 +38,8 @@ class Target:
     scheme: str
     host: str
     port: int
-    address: str
-    """The one that was judged."""
+    addresses: tuple[str, ...]
+    """Those that were judged, in the order in which to try them."""
     path: str
     """With the query; without the fragment."""
 
@@ -82,7 +82,7 @@ def check_url(url: str, *, allow_hosts: Sequence[str] = (), resolve: Resolve = r
                 f"{host} is at {each}, which is not a public address.",
                 remedy=f"If you trust it, allow it with --allow-host {host}.",
             )
-    return Target(scheme, host, port, addresses[0], path)
+    return Target(scheme, host, port, tuple(addresses), path)
 
 
 def is_public(text: str) -> bool:

@@ -108,7 +108,7 @@ def _prepare(
     digests: list[str] = []
     others: list[str] = []
     unread = [source for source in sources if config.again or not state.is_finished(source)]
-    for seen, document in enumerate(_some(unread, config.training_read)):
+    for document in _some(unread, config.training_read):
         subject = subject_of(document, knowledge)
         if isinstance(subject, int) and knowledge.facts.by_subject.get(subject):
             reader.fields.observe(document, subject, knowledge.facts, knowledge.lookup)
@@ -116,7 +116,8 @@ def _prepare(
             digests.append(document.digest)
         elif len(others) < config.training_pages:
             others.append(document.text)
-        progress("aligning", seen + 1, config.training_read, f"{len(pages)} pages about known things")
+        share = sum(min(source.done / max(source.total, 1.0), 1.0) for source in unread) / len(unread)
+        progress("aligning", 100 * share, 100, f"{len(pages)} pages about known things")
         if len(pages) >= config.training_pages:
             break
     earlier = state.models(knowledge)
@@ -184,6 +185,9 @@ def _read(
     batch: list[Reading] = []
     since = time.monotonic()
     for document in source.documents(0 if config.again else state.position(source)):
+        if any(document.key == each.document.key for each in batch):  # a later version of it
+            recorder.record(batch)
+            batch = []
         if recorder.is_known(document):
             recorder.counts.unchanged += 1
         else:

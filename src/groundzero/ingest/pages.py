@@ -124,7 +124,7 @@ class PageModel:
             if probability < self.judge.least:
                 continue
             if row.evidence:
-                best = max(row.evidence, key=lambda each: (each.kind in ("name", "inflected"), -each.sentence))
+                best = max(row.evidence, key=lambda each: self._speaks_for(row.key[0], each))
                 where = (best.sentence_start, best.sentence_end)
             else:
                 if reasons_sc is None:
@@ -133,6 +133,10 @@ class PageModel:
                 where = (sentence.start, sentence.end)
             found.append(Found(subject, *row.key, *where, probability, accepted, named))
         return sorted(found, key=lambda each: -each.probability)
+
+    def _speaks_for(self, relation: RelationId, evidence: Evidence) -> float:
+        """How much a mention's surroundings say for a relation: of several sentences the best is cited."""
+        return sum(self.weights.get(f"{relation}|{feature}", 0.0) for feature in evidence.features)
 
 
 def train(

@@ -91,10 +91,11 @@ class FileSource:
     def _lines(self, start: int) -> Iterator[Document]:
         self.total = float(max(self.path.stat().st_size, 1))
         with open_text(self.path) as file:
+            stored = getattr(file, "fileobj", None) or file  # the packed file below a .gz
             for number, line in enumerate(_json_lines(file, self.path)):
                 if number < start:
                     continue
-                self.position = number + 1
+                self.position, self.done = number + 1, float(stored.tell())
                 document = _from_json(line, f"{self._key}#{number + 1}", self._key)
                 if isinstance(document, str):
                     self.skipped.append(document)

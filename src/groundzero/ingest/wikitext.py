@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from groundzero.errors import InputError
-from groundzero.ingest.documents import Document, Field, Link, Places, Value, digest_of
+from groundzero.ingest.documents import Document, Field, Link, Places, Value, digest_of, is_address
 
 _SKIPPED_TAGS = {"ref", "gallery", "math", "table", "score", "timeline", "imagemap", "code", "syntaxhighlight", "style"}
 _SKIPPED_SPACES = {"file", "image", "category", "media", "wikipedia", "template", "help", "portal", "special", "wikt",
@@ -244,14 +244,10 @@ def _item(text: str, start: int, end: int, links: list[Link], places: Places) ->
         return []
     if inside:
         # "[[Hodgenville]], [[Kentucky]]" is one place said with its surroundings: the first link is the value
-        chosen = inside[:1] if _is_address(text[start:end]) else inside
+        chosen = inside[:1] if is_address(text[start:end]) else inside
         return [Value(text[link.start : link.end], link.target, *places.of(link.start, link.end)) for link in chosen]
     begin = start + text[start:end].find(piece)
     return [Value(piece, "", *places.of(begin, begin + len(piece)))]
-
-
-def _is_address(line: str) -> bool:
-    return "," in line and " and " not in line and line.count(",") <= 3
 
 
 def template_date(node: Any) -> str:
