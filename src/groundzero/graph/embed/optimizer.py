@@ -42,16 +42,16 @@ class RowOptimizer:
         self, table_ED: Tensor, rows: Tensor | slice, gradient_UD: Tensor, rate: float, *, unit: bool = False
     ) -> None:
         """Move `rows`, each named once, against their gradients, which are overwritten. `unit` makes them length 1."""
-        step_UD = self._step(rows, gradient_UD, rate)
+        step_UD, size = self._step(rows, gradient_UD, rate)
         if isinstance(rows, slice):
-            new_UD = table_ED[rows].sub_(step_UD)
+            new_UD = table_ED[rows].sub_(step_UD, alpha=size)
             if unit:
                 new_UD /= torch.linalg.vector_norm(new_UD, dim=1, keepdim=True).clamp_(min=1e-12)
             return
         if not unit:
-            table_ED.index_add_(0, rows, step_UD, alpha=-1)
+            table_ED.index_add_(0, rows, step_UD, alpha=-size)
             return
-        new_UD = gather(table_ED, rows).sub_(step_UD)
+        new_UD = gather(table_ED, rows).sub_(step_UD, alpha=size)
         new_UD /= torch.linalg.vector_norm(new_UD, dim=1, keepdim=True).clamp_(min=1e-12)
         table_ED.index_copy_(0, rows, new_UD)
 
@@ -65,24 +65,24 @@ class RowOptimizer:
             tensor.copy_(tensors[name])
         self.steps = steps
 
-    def _step(self, rows: Tensor | slice, gradient_UD: Tensor, rate: float) -> Tensor:
+    def _step(self, rows: Tensor | slice, gradient_UD: Tensor, rate: float) -> tuple[Tensor, float]:
+        """A direction, and how often to take it off the rows: every pass over the rows that can be a factor is one."""
         if self.kind == "sgd":
-            return gradient_UD.mul_(rate)
+            return gradient_UD, rate
         if self.kind == "rowwise_adagrad":
             square_U = self._add("square", rows, gradient_UD.square().mean(1))
-            return gradient_UD.mul_((rate / square_U.sqrt().add_(ADAGRAD_EPSILON))[:, None])
+            return gradient_UD.div_(square_U.sqrt().add_(ADAGRAD_EPSILON)[:, None]), rate
         if self.kind == "adagrad":
             square_UD = self._add("square", rows, gradient_UD.square())
-            return gradient_UD.div_(square_UD.sqrt().add_(ADAGRAD_EPSILON)).mul_(rate)
+            return gradient_UD.div_(square_UD.sqrt().add_(ADAGRAD_EPSILON)), rate
         mean_UD = self._average("mean", rows, gradient_UD, BETA1)
         correction = (1 - BETA2**self.steps) ** 0.5
-        rate /= 1 - BETA1**self.steps
+        size = rate * correction / (1 - BETA1**self.steps)
         if self.kind == "rowwise_adam":
             square_U = self._average("square", rows, gradient_UD.square_().mean(1), BETA2)
-            return mean_UD.mul_((rate / square_U.sqrt().div_(correction).add_(EPSILON))[:, None])
+            return mean_UD.div_(square_U.sqrt_().add_(EPSILON * correction)[:, None]), size
         square_UD = self._average("square", rows, gradient_UD.square_(), BETA2)
-        root_UD = square_UD.sqrt().div_(correction).add_(EPSILON)
-        return torch.div(mean_UD, root_UD, out=gradient_UD).mul_(rate)
+        return mean_UD.div_(square_UD.sqrt_().add_(EPSILON * correction)), size
 
     def _add(self, name: str, rows: Tensor | slice, amount: Tensor) -> Tensor:
         """New values of some rows of a state, to be read only."""

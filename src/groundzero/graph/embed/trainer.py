@@ -188,8 +188,8 @@ class EmbeddingTrainer:
         self, table_ED: Tensor, optimizer: RowOptimizer, contributions: Contributions, scale: float, unit: bool
     ) -> None:
         optimizer.begin_step()
-        for rows, gradient_UD in contributions.pieces(table_ED):
-            optimizer.update(table_ED, rows, gradient_UD.mul_(scale), self.progress.rate, unit=unit)
+        for rows, gradient_UD in contributions.scaled(scale).pieces(table_ED):
+            optimizer.update(table_ED, rows, gradient_UD, self.progress.rate, unit=unit)
 
     def _dropout(self, batch_size: int) -> Tensor | None:
         rate = self.config.dropout
