@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "train": "groundzero.api",
+    "ask": "groundzero.api",
+    "verify": "groundzero.api",
     "create_model": "groundzero.api",
     "Run": "groundzero.api",
     "GPT": "groundzero.model",

@@ -9,6 +9,7 @@ print(run.generate("Once upon a time", max_tokens=60, temperature=0.8))
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,14 @@ from torch import Tensor
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
 from groundzero.generate.ids import IdsOnly
+from groundzero.graph.graph import Graph
+from groundzero.ground.answer import Answer
+from groundzero.ground.grounded import GroundedModel
+from groundzero.ground.opening import graph_of, keep_answer, open_grounded
+from groundzero.ground.reason import Reasoner
+from groundzero.ground.tuning import KIND
+from groundzero.ground.verify import Verification
+from groundzero.ground.verify import verify as verify_answer
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.presets import preset
 from groundzero.run import RunDirectory, fresh_run_path
@@ -40,6 +49,8 @@ class Run:
         self._step, self._device = step, device
         self.result: TrainResult | None = None
         """How the training ended, for a run that `train` has just made."""
+        self._grounded: GroundedModel | None = None
+        self._asked: Graph | Path | str | None = None
 
     @property
     def path(self) -> Path:
@@ -95,7 +106,7 @@ class Run:
             InputError: the run was not tuned on conversations.
         """
         tuning = self.directory.manifest().get("tuning", {})
-        if tuning.get("kind") != "instruct":
+        if tuning.get("kind") not in ("instruct", KIND):
             raise InputError(f"{self.path} was not tuned to answer.", remedy="Tune it with `gz finetune instruct`.")
         if len(turns) % 2 == 0:
             raise UsageError("The last turn must be the user's.", remedy="Give an odd number of turns.")
@@ -104,6 +115,20 @@ class Run:
         ids = template(tuning["template"]).ids(self.tokenizer, said, answer=True)
         settings = SamplingConfig.from_options({**self.engine.defaults.model_dump(), **sampling})
         return self.engine.run([Request(ids, settings)])[0].text
+
+    def grounded(self, graph: Graph | Path | str | None = None) -> GroundedModel:
+        """The model of a run tuned by `gz finetune ground` over a graph, loaded once and kept.
+
+        Args:
+            graph: what is asked; the run's own when None. One given by its place stays open with the run.
+
+        Raises:
+            InputError: the run was not tuned on a graph, or there is no such graph.
+        """
+        if self._grounded is None or self._asked != graph:
+            own = graph if isinstance(graph, Graph) else Graph.open(graph or graph_of(self.directory), read_only=True)
+            self._grounded, self._asked = open_grounded(self.directory, own, engine=self.engine), graph
+        return self._grounded
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -201,4 +226,49 @@ def create_model(name: str | GPTConfig = "small", *, seed: int | None = None, **
     return Model(config)
 
 
-__all__: Sequence[str] = ["Model", "Run", "create_model", "fresh_run_path", "train"]
+def ask(
+    question: str,
+    *,
+    run: Run | Path | str | None = None,
+    graph: Graph | Path | str | None = None,
+    history: Sequence[str] = (),
+    **settings: Any,
+) -> Answer:
+    """Ask a graph: the answer cites the statements it rests on, or says why it is unknown.
+
+    Args:
+        run: a run tuned by `gz finetune ground`, whose model words the answer and which keeps it; by rule when None.
+        graph: what is asked; the run's own when None.
+        history: what was said before, oldest first.
+        settings: fields of `GroundedSettings`: fallback, most_facts, meters, seed.
+
+    Raises:
+        UsageError: neither run nor graph is given.
+        InputError: no such run or graph, or a run that was not tuned on one.
+    """
+    if run is None and graph is None:
+        raise UsageError("There is no graph to ask.", remedy="Give graph=, or a run that has one.")
+    with ExitStack() as stack:
+        if run is None:
+            assert graph is not None
+            opened = graph if isinstance(graph, Graph) else stack.enter_context(Graph.open(graph, read_only=True))
+            return Reasoner(opened).ask(question)
+        whole = run if isinstance(run, Run) else Run(run)
+        model = whole.grounded(graph)
+        if whole is not run and not isinstance(graph, Graph):
+            stack.enter_context(model.graph)  # nobody else could close it
+        model.settings = model.settings.replace(**settings)
+        answer = model.ask(question, history=history)
+        keep_answer(whole.directory, answer)
+        return answer
+
+
+def verify(answer: Answer | Mapping[str, Any], graph: Graph | Path | str) -> Verification:
+    """Check an answer against a graph, with no model; true where nothing is wrong with it."""
+    if isinstance(graph, Graph):
+        return verify_answer(answer, graph.store)
+    with Graph.open(graph, read_only=True) as opened:
+        return verify_answer(answer, opened.store)
+
+
+__all__: Sequence[str] = ["Model", "Run", "ask", "create_model", "fresh_run_path", "train", "verify"]

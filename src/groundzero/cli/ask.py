@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +35,16 @@ LearnOption = Annotated[
     Path | None, typer.Option("--learn", help="Learn wordings from a file: question, tab, answers with | between.")
 ]
 HopsOption = Annotated[int, typer.Option("--max-hops", help="Statements in a row at most.", min=1, max=3)]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="A run tuned by `gz finetune ground`: it words the answers.")
+]
+FallbackOption = Annotated[
+    bool,
+    typer.Option("--fallback/--no-fallback", help="Say by rule what the model words otherwise than the graph."),
+]
+ChannelsOption = Annotated[
+    str, typer.Option("--channels", help="How the model gets facts: of prompt, attention and copy.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -43,7 +53,10 @@ def command(
     graph: GraphOption = "",
     file: FileOption = None,
     jsonl: JsonlOption = False,
+    run: RunOption = None,
     no_model: ModelOption = False,
+    fallback: FallbackOption = True,
+    channels: ChannelsOption = "prompt,attention,copy",
     scorer: ScorerOption = None,
     learn: LearnOption = None,
     max_hops: HopsOption = 3,
@@ -53,24 +66,56 @@ def command(
 
     Examples:
 
+    gz ask "What is the capital of Peru?" --run runs/grounded
+
     gz ask "What is the capital of Peru?" --graph facts.db --no-model
 
     gz ask --file questions.txt --jsonl --graph facts.db --no-model > answers.jsonl
 
     gz ask --learn pairs.tsv --scorer wordings.json --graph facts.db
     """
+    named = None if no_model else run
+    if named is not None:
+        from groundzero.ground.opening import graph_of  # noqa: PLC0415 - brings in PyTorch
+        from groundzero.run import RunDirectory  # noqa: PLC0415
+
+        graph = graph or graph_of(RunDirectory.open(named))
     _check(question, graph, file, jsonl, scorer, learn)
     from groundzero.graph.graph import Graph  # noqa: PLC0415 - brings in NumPy and SciPy, which --help need not
 
     with Graph.open(graph, read_only=True) as opened:
         reasoner = _reasoner(opened, max_hops, scorer, learn)
+        ask = reasoner.ask if named is None else _worded(named, opened, reasoner, fallback, channels)
         if question is not None:
-            answer = reasoner.ask(question)
+            answer = ask(question)
             emit(answer.as_json(), as_json, lambda: _tell(answer))
             return UNKNOWN if answer.status == "unknown" else 0
         if file is not None:
-            return _batch(reasoner, file, jsonl, as_json)
+            return _batch(ask, file, jsonl, as_json)
     return 0
+
+
+def _worded(run: Path, graph: Any, reasoner: Reasoner, fallback: bool, channels: str) -> Callable[[str], Answer]:
+    """Asking through the model of a run, which keeps its answers."""
+    from groundzero.generate.evidence import CHANNELS  # noqa: PLC0415 - PyTorch
+    from groundzero.ground.opening import keep_answer, open_grounded  # noqa: PLC0415
+    from groundzero.run import RunDirectory  # noqa: PLC0415
+
+    wanted = [name.strip() for name in channels.split(",") if name.strip()]
+    unknown = next((name for name in wanted if name not in CHANNELS), None)
+    if unknown is not None:
+        raise UsageError(f"There is no channel {unknown!r}.", remedy="Give some of prompt,attention,copy.")
+    open_ = [channel for channel in CHANNELS if channel in wanted]
+    directory = RunDirectory.open(run)
+    model = open_grounded(directory, graph, reasoner=reasoner)
+    model.settings = model.settings.replace(fallback=fallback)
+
+    def ask(question: str) -> Answer:
+        answer = model.ask(question, channels=open_)
+        keep_answer(directory, answer)
+        return answer
+
+    return ask
 
 
 def _check(
@@ -115,11 +160,11 @@ def _reasoner(graph: Any, max_hops: int, scorer: Path | None, learn: Path | None
     return reasoner
 
 
-def _batch(reasoner: Reasoner, file: str, jsonl: bool, as_json: bool) -> int:
+def _batch(ask: Callable[[str], Answer], file: str, jsonl: bool, as_json: bool) -> int:
     """Ask every line; the exit code is 0 once each was answered or refused."""
     answers: list[dict[str, Any]] = []
     for question in _questions(file):
-        answer = reasoner.ask(question)
+        answer = ask(question)
         if jsonl:
             print_json(answer.as_json())
         elif as_json:

@@ -58,7 +58,9 @@ def read_claims(said: Said, facts: Sequence[Fact], phrasings: Phrasings) -> Told
     lead = _LEAD.match(text)
     claims: dict[Fact, None] = {}
     for sentence in re.split(r"(?<=\.) ", text[lead.end() if lead else 0 :]):
-        found = _claims_of(sentence.removesuffix("."), said.spans, facts, phrasings)
+        whole = sentence.removesuffix(".")
+        found = _listed(whole, said.spans) if lead else None
+        found = _claims_of(whole, said.spans, facts, phrasings) if found is None else found
         if found is None:
             return None
         claims |= dict.fromkeys(found)
@@ -95,6 +97,13 @@ def marked(said: Said, told: Told) -> str:
     return text + said.text[at:]
 
 
+def _listed(sentence: str, spans: Sequence[Span]) -> list[Fact] | None:
+    """What a list of names behind `3: ` stands for; None where the sentence is more than that."""
+    if not re.fullmatch(_LIST, sentence):
+        return None
+    return [spans[ord(character) - _FIRST].fact for character in re.findall(_SPAN, sentence)]
+
+
 def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], phrasings: Phrasings) -> list[Fact] | None:
     """The facts that one sentence states; None where there is no way to read it as facts that were given."""
 
@@ -104,8 +113,6 @@ def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], phra
     here = [span(character) for character in re.findall(_SPAN, sentence)]
     if not here:
         return None
-    if re.fullmatch(_LIST, sentence):
-        return [each.fact for each in here]
     compared = _COMPARED.fullmatch(sentence)
     if compared:
         pairs = [(span(compared[1]).text, span(compared[2]).text), (span(compared[3]).text, span(compared[4]).text)]

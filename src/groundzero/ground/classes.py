@@ -82,7 +82,8 @@ class LessonLoader:
         self._validation = [
             each for n in range(validation_lessons) if (each := self._exercise(examiner, n)) is not None
         ]
-        if not self._validation or all(self._exercise(teacher, number) is None for number in range(64)):
+        fits = any(self._exercise(teacher, number) is not None for number in range(64))
+        if not teacher.n_askable or not self._validation or not fits:
             raise InputError(
                 f"The graph gives no lesson that fits a context of {context} tokens.",
                 remedy="Give a graph with more statements, or a model with a larger context.",

@@ -50,10 +50,11 @@ _FUNCTIONAL = 0.05
 REFUSAL = "I do not know"
 """How every refusal begins."""
 _REFUSALS = (
-    REFUSAL + ": the facts do not say {asked}",
-    REFUSAL + ". Nothing here tells {asked}",
-    REFUSAL + ", because no fact given says {asked}",
+    REFUSAL + ": the facts do not say.",
+    REFUSAL + ". Nothing here tells that.",
+    REFUSAL + ", because no fact given says so.",
 )
+"""Without names: those in the question need not be in any fact, so that they could not be copied but would be spelt."""
 _UNSHOWN = (REFUSAL + ": no facts are given.", REFUSAL + ", because nothing is shown.")
 _PREPOSITIONS = frozenset("of in at by to for from on with after as into through about".split())  # noqa: SIM905
 _TALK = (
@@ -104,6 +105,8 @@ class Lesson:
     answer: tuple[Piece, ...]
     made_up: bool = False
     """Nobody has these names."""
+    mentioned: tuple[str, ...] = ()
+    """Names in the question that no fact need hold."""
 
     @property
     def text(self) -> str:
@@ -267,7 +270,9 @@ class Teacher:
         question = rng.choice(("Is it true that {}?", "Is this right: {}?")).format(claim)
         facts, places = self._evidence(answers, rng)
         said = self._said(facts, places, self._phrasings[chosen.relation], rng)
-        return Lesson("yes" if true else "no", question, facts, ("Yes: " if true else "No: ", *said))
+        return Lesson(
+            "yes" if true else "no", question, facts, ("Yes: " if true else "No: ", *said), mentioned=(claimed,)
+        )
 
     def _compare(self, rng: random.Random) -> Lesson | None:
         if len(self._numbers) < 2:
@@ -320,12 +325,13 @@ class Teacher:
         chosen = rng.choice(self._asked)
         question = self._question(chosen.relation, chosen.subject, rng)
         facts, _ = self._evidence([], rng, about=chosen)
-        asked = self._of(chosen.relation, self._label(chosen.subject))
-        return Lesson("unknown", question, facts, (rng.choice(_REFUSALS).format(asked=asked) + ".",))
+        mentioned = (self._label(chosen.subject),)
+        return Lesson("unknown", question, facts, (rng.choice(_REFUSALS),), mentioned=mentioned)
 
     def _silent(self, rng: random.Random) -> Lesson | None:
         chosen = rng.choice(self._asked)
-        return Lesson("silent", self._question(chosen.relation, chosen.subject, rng), (), (rng.choice(_UNSHOWN),))
+        question = self._question(chosen.relation, chosen.subject, rng)
+        return Lesson("silent", question, (), (rng.choice(_UNSHOWN),), mentioned=(self._label(chosen.subject),))
 
     def _talk(self, rng: random.Random) -> Lesson | None:
         question, answer = rng.choice(_TALK)
@@ -419,14 +425,15 @@ class Teacher:
         """The same lesson about things that do not exist. Longer names first, so that a name within one stays whole."""
         names: dict[str, str] = {}
         taken: set[str] = set()
-        for fact in lesson.facts:
-            for text, literal in ((fact.subject, False), (fact.object, fact.ends[2] is None)):
-                if text not in names:
-                    new = made_up_value(text, rng) if literal else made_up(rng)
-                    while new in taken:
-                        new = made_up(rng)
-                    taken.add(new)
-                    names[text] = new
+        named = [(fact.subject, False) for fact in lesson.facts]
+        named += [(fact.object, fact.ends[2] is None) for fact in lesson.facts]
+        for text, literal in [*named, *((name, False) for name in lesson.mentioned)]:
+            if text not in names:
+                new = made_up_value(text, rng) if literal else made_up(rng)
+                while new in taken:
+                    new = made_up(rng)
+                taken.add(new)
+                names[text] = new
         if not names:
             return lesson
         either = re.compile(
@@ -444,7 +451,14 @@ class Teacher:
             other(piece) if isinstance(piece, str) else Copied(names[piece.text], piece.fact, piece.role)
             for piece in lesson.answer
         )
-        return Lesson(lesson.kind, other(lesson.question), facts, answer, made_up=True)
+        return Lesson(
+            lesson.kind,
+            other(lesson.question),
+            facts,
+            answer,
+            made_up=True,
+            mentioned=tuple(map(other, lesson.mentioned)),
+        )
 
     # ------------------------------------------------------------------ the graph
 

@@ -59,12 +59,13 @@ class Speaker:
 
     Args:
         vectors: of facts, where the model was tuned with some.
+        max_tokens: longest answer.
 
     Raises:
         InputError: the model has no knowledge layers.
     """
 
-    def __init__(self, engine: Engine, *, vectors: Vectors | None = None) -> None:
+    def __init__(self, engine: Engine, *, vectors: Vectors | None = None, max_tokens: int = MAX_TOKENS) -> None:
         if not isinstance(engine.model, KnowledgeGPT):
             raise InputError(
                 "This run has no knowledge layers to read facts with.", remedy="Tune it with `gz finetune ground`."
@@ -73,7 +74,7 @@ class Speaker:
             raise InputError(
                 "This run was tuned with the vectors of an embedding.", remedy="Give the folder of `gz graph embed`."
             )
-        self.engine = engine
+        self.engine, self.max_tokens = engine, max_tokens
         self.vectors = vectors if engine.model.knowledge_config.d_vector else None
         self._ends = template(FORM).stop_ids(engine.tokenizer)
 
@@ -101,11 +102,11 @@ class Speaker:
     def _request(self, question: str, facts: Sequence[Fact], channels: frozenset[Channel], seed: int | None) -> Request:
         tokenizer = self.engine.tokenizer
         ids = question_ids(tokenizer, question, facts if "prompt" in channels else ())
-        if len(ids) + MAX_TOKENS > self.engine.context and channels & {"attention", "copy"}:
+        if len(ids) + self.max_tokens > self.engine.context and channels & {"attention", "copy"}:
             channels -= {"prompt"}
             ids = question_ids(tokenizer, question, ())
         sampling = SamplingConfig(
-            max_tokens=MAX_TOKENS,
+            max_tokens=self.max_tokens,
             temperature=0.0 if seed is None else 0.7,
             seed=seed,
             stop_ids=self._ends,

@@ -55,8 +55,9 @@ def train_run(
     observer = observer or Observer()
     if resume:
         run = RunDirectory.open(out)
-        if run.manifest().get("tuning", {}).get("kind") == "instruct":
-            raise UsageError(f"{out} was tuned on conversations.", remedy="Resume it with `gz finetune instruct`.")
+        tuned = run.manifest().get("tuning", {}).get("kind")
+        if tuned:
+            raise UsageError(f"{out} was tuned, not trained.", remedy=f"Resume it with `gz finetune {tuned}`.")
         config = stored_config(run, config)
     else:
         run = RunDirectory.create(out, overwrite=overwrite)
