@@ -18,6 +18,7 @@ import gzip
 import json
 import os
 import random
+import sys
 import tarfile
 import tempfile
 import time
@@ -75,6 +76,7 @@ def _codex_rows(data: Path, options: argparse.Namespace) -> list[Row]:
     for fold in range(options.folds):
         held = set(order[fold::FOLDS])
         _measure_fold(world, gazetteer, order, held, counts, of_relation, wrong)
+        print(f"fold {fold + 1} of {options.folds}: {dict(counts)}", file=sys.stderr, flush=True)
     for line in random.Random(1).sample(wrong, min(options.wrong, len(wrong))):
         print(line)
     rows = _share_rows(counts)
@@ -150,11 +152,13 @@ def _share_rows(counts: Counter[str]) -> list[Row]:
     gold, of_gold = counts["gold"], f"of {counts['gold']:,} triples"
     need = "required"
     return [
-        row("accepted: precision", "share", right / max(right + wrong, 1), REQUIRED, need, note=f"{right + wrong:,} facts"),
+        row("accepted: precision", "share", right / max(right + wrong, 1), REQUIRED, need,
+            note=f"{right + wrong:,} facts"),
         row("accepted: recall", "share", right / gold, None, "-", note=of_gold),
         row("accepted: recall of named objects", "share", right / counts["gold named"], None, "-",
             note=f"of {counts['gold named']:,} triples"),
-        row("with implied: precision", "share", all_right / max(everything, 1), REQUIRED, need, note=f"{everything:,} facts"),
+        row("with implied: precision", "share", all_right / max(everything, 1), REQUIRED, need,
+            note=f"{everything:,} facts"),
         row("with implied: recall", "share", all_right / gold, None, "-", note=of_gold),
         row("patterns alone: precision", "share", counts["pattern right"] / max(matched, 1), REQUIRED, need,
             note=f"{matched:,} new facts by {counts['patterns']:,} patterns"),

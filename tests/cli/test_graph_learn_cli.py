@@ -115,7 +115,7 @@ def test_an_embedding_beside_the_graph_is_brought_up_to_date(
 ) -> None:
     graph = str(tmp_path / "g.db")
     (tmp_path / "Freedonia.wiki").write_text(
-        "{{Infobox country|capital=[[Arvelia]]|largest_city=[[Bostan]]|currency=[[Crown]]}}'''Freedonia''' is a [[land]].",
+        "{{Infobox country|capital=[[Arvelia]]|currency=[[Crown]]}}'''Freedonia''' is a [[land]].",
         encoding="utf-8",
     )
     assert main(["graph", "learn", "--graph", graph, str(tmp_path / "Freedonia.wiki")]) == 0

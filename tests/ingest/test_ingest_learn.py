@@ -14,6 +14,7 @@ from groundzero.errors import FormatError, InputError
 from groundzero.graph.graph import Graph
 from groundzero.ingest.config import IngestConfig
 from groundzero.ingest.documents import Document
+from groundzero.ingest.facts import Facts
 from groundzero.ingest.knowledge import Knowledge
 from groundzero.ingest.learn import LearnReport, learn
 from groundzero.ingest.recording import Recorder
@@ -212,6 +213,19 @@ def test_what_contradicts_a_functional_relation_is_quarantined(world: Graph) -> 
     )
     assert (name, "place of birth", other) in statements(world, "quarantined")
     assert (name, "place of birth", other) not in statements(world)
+
+
+def test_guesses_are_no_examples_to_learn_from(world: Graph) -> None:
+    store = world.store
+    before = Facts.of(store).triples
+    ids = [store.find_entity("Jana Tamas"), store.find_relation("born"), store.find_entity("Arvelia")]
+    assert None not in ids
+    other = store.find_entity("Bostania")
+    with store.writer() as writer:
+        read, told = writer.add_source("page"), writer.add_source("list")
+        writer.add_statement(*ids, source=read, start=0, end=5, confidence=0.7)  # type: ignore[arg-type]
+        writer.add_statement(ids[0], ids[1], other, source=told, confidence=0.7)  # type: ignore[arg-type]
+    assert Facts.of(store).triples - before == {(ids[0], ids[1], other)}  # what a person says is no guess of ours
 
 
 def test_names_that_two_things_bear_are_not_linked_blindly(tmp_path: Path) -> None:

@@ -235,7 +235,8 @@ INFOBOX = """<html><h1>Ada Lovelace</h1><table class="infobox vcard"><tr><th col
 <a href="/wiki/London">London</a>, <a href="/wiki/England">England</a></td></tr>
 <tr><th>Occupation</th><td>
 <ul><li><a href="/wiki/Mathematician">Mathematician</a></li>
-<li><a href="/wiki/Poet">Poet</a><sup>[1]</sup></li></ul></td></tr><tr><td>no head</td></tr></table><p>Ada Lovelace was a writer.</p></html>"""
+<li><a href="/wiki/Poet">Poet</a><sup>[1]</sup></li></ul></td></tr><tr><td>no head</td></tr></table>
+<p>Ada Lovelace was a writer.</p></html>"""
 
 
 def test_an_infobox_is_read_from_a_page(tmp_path: Path) -> None:
