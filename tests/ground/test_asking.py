@@ -120,6 +120,7 @@ def test_yes_and_no(reasoner: Reasoner) -> None:
         ("Who are you?", "no_entity"),
         ("What is the favourite colour of Ana Ruiz?", "no_relation"),
         ("Where did Ana Ruiz die?", "no_fact"),
+        ("When did Luis Vega die?", "no_relation"),
         ("What is the occupation of Luis Vega?", "no_fact"),
         ("In which country is Springfield?", "ambiguous"),
         ("When was Luis Vega born?", "contradiction"),

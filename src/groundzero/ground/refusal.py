@@ -34,10 +34,20 @@ def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
         elsewhere: Reason = "no_fact"
     else:
         elsewhere = "no_relation"
+    if learned is None and not best.reached and _asks_otherwise(asked, best):
+        return elsewhere
     bare = all(account.groundless) if len(best.branches) > 1 else any(account.groundless)
     if bare and not best.reached:
         return elsewhere
     return elsewhere if len(account.unexplained) > UNEXPLAINED * account.telling else ""
+
+
+def _asks_otherwise(asked: Asked, best: Hypothesis) -> bool:
+    """Whether a question word asks for another kind of thing than the path leads to: "when" for a place."""
+    mentioned = {place for link in best.links for place in link.words} | asked.shape.said
+    last = best.branches[0][-1]
+    words = [word for place, word in enumerate(asked.words) if place not in mentioned]
+    return any(bool(asked.scorer.contradicts(word, loosely=True)[last]) for word in words)
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ _NO_CONNECTOR_AFTER = frozenset({"name", "names", "type", "kind", "sort", "title
 """Behind these, "of" says no relation: "the name of E's father"."""
 WRONG_KIND = -2.5
 """Of "who" for a hop to places."""
+_WHERE_OR_WHO = [KINDS.index(kind) for kind in ("person", "place", "organization")]
 _WHO = frozenset({"who", "whom", "whose"})
 _ASKING = frozenset({"who", "whom", "whose", "where", "when", "how", "why"})
 GENITIVE = -2.0
@@ -133,17 +134,37 @@ class PathScorer:
 
     def _agreement(self, word: Word, match_C: NDArray[np.float64]) -> NDArray[np.float64]:
         """(C,) how far each hop leads to the kind of thing that a word asks for."""
-        kind = kind_of(word.stem)
-        if kind is None:
+        share_C = self.leads_to(word)
+        if share_C is None:
             return np.zeros(len(self.table))
-        kinds_CK = self.table.kinds_CK
-        share_C = kinds_CK[:, kind]
-        if word.text in _WHO:  # who may be an organization: who owns, who developed
-            share_C = np.maximum(share_C, 0.3 * kinds_CK[:, KINDS.index("organization")])
         agreement_C = KIND * (share_C - 0.4)
         if word.text in _ASKING:
-            agreement_C = np.where((share_C < 0.1) & (kinds_CK.sum(axis=1) > 0.5), WRONG_KIND, agreement_C)
+            agreement_C = np.where(self.contradicts(word), WRONG_KIND, agreement_C)
         return np.where(match_C > 0.3, np.maximum(agreement_C, 0.0), agreement_C)
+
+    def leads_to(self, word: Word, *, loosely: bool = False) -> NDArray[np.float64] | None:
+        """(C,) share of what each hop leads to that is of the kind a word asks for; None where it asks for none.
+
+        Args:
+            loosely: countries are asked for by "who" as well, and universities by "where".
+        """
+        kind = kind_of(word.stem)
+        if kind is None:
+            return None
+        share_C: NDArray[np.float64] = self.table.kinds_CK[:, kind]
+        if word.text in _WHO:  # who owns it, who developed it
+            share_C = np.maximum(share_C, 0.3 * self.table.kinds_CK[:, KINDS.index("organization")])
+        if loosely and word.text in (*_WHO, "where"):
+            share_C = np.maximum(share_C, self.table.kinds_CK[:, _WHERE_OR_WHO].max(axis=1))
+        return share_C
+
+    def contradicts(self, word: Word, *, loosely: bool = False) -> NDArray[np.bool_]:
+        """(C,) hops that are known to lead to other things than a question word asks for: "when" to places."""
+        share_C = self.leads_to(word, loosely=loosely)
+        known_C: NDArray[np.bool_] = self.table.kinds_CK.sum(axis=1) > 0.5
+        if share_C is None or word.text not in _ASKING:
+            return np.zeros_like(known_C)
+        return known_C & (share_C < 0.1)
 
     def cuts(self, words: Sequence[Word], last: int) -> NDArray[np.float64]:
         """(N, N) what it adds to begin a hop with the second of two words, when the first ends the hop before.
