@@ -6,7 +6,8 @@
     ranking, classification, calibration    how good the vectors are, and how sure to be
     embedding, newcomers    what is kept, what it predicts, and vectors for entities that came later
 
-Everything works on plain arrays of ids; `graph_data` takes them from a store. Settings load without PyTorch.
+Everything works on plain arrays of ids; `embed_graph` in `session` takes them from a store. Settings load without
+PyTorch.
 """
 
 from __future__ import annotations

@@ -85,11 +85,11 @@ class Embedding:
         Raises:
             InputError: it has none.
         """
-        return self.entities_ED[self._row(entity)]
+        return self.entities_ED[self.row_of(entity)]
 
     def relation_vector(self, relation: RelationId) -> Tensor:
         """The relation's row: D numbers, or D/2 angles for rotate."""
-        return self.relations_RW[self._relation(relation)]
+        return self.relations_RW[self.relation_row_of(relation)]
 
     def rows(self, triples: Ids) -> Ids:
         """Triples of graph ids as row numbers.
@@ -98,7 +98,8 @@ class Embedding:
             InputError: an entity or relation has no vector.
         """
         return np.array(
-            [(self._row(int(s)), self._relation(int(r)), self._row(int(o))) for s, r, o in triples[:, :3]], np.int64
+            [(self.row_of(int(s)), self.relation_row_of(int(r)), self.row_of(int(o))) for s, r, o in triples[:, :3]],
+            np.int64,
         ).reshape(-1, 3)
 
     def score(self, triples: Ids) -> Scores:
@@ -139,7 +140,7 @@ class Embedding:
         anchor = subject if subject is not None else object
         assert anchor is not None
         backward = subject is None
-        row, relation_row = self._row(anchor), self._relation(relation)
+        row, relation_row = self.row_of(anchor), self.relation_row_of(relation)
         score_E = self._scores(row, relation_row, backward=backward)
         left_out = [self._entity_row[entity] for entity in exclude if entity in self._entity_row]
         score_E[left_out] = float("-inf")
@@ -156,7 +157,7 @@ class Embedding:
     def nearest(self, entity: EntityId, *, limit: int = 10) -> list[tuple[EntityId, float]]:
         """Entities whose vectors point the same way, with the cosine."""
         unit_ED = torch.nn.functional.normalize(self.entities_ED, dim=1)
-        row = self._row(entity)
+        row = self.row_of(entity)
         cosine_E = unit_ED @ unit_ED[row]
         cosine_E[row] = -2.0
         top = torch.topk(cosine_E, min(limit, self.n_entities - 1))
@@ -238,7 +239,8 @@ class Embedding:
         )  # fmt: skip
         return model.comparison.matrix(query_1D, self.entities_ED)[0]
 
-    def _row(self, entity: EntityId) -> int:
+    def row_of(self, entity: EntityId) -> int:
+        """The row of `entities_ED` that is this entity's."""
         try:
             return self._entity_row[entity]
         except KeyError:
@@ -247,7 +249,8 @@ class Embedding:
                 remedy="It came after the embedding was made; run `gz graph embed`, or give it statements first.",
             ) from None
 
-    def _relation(self, relation: RelationId) -> int:
+    def relation_row_of(self, relation: RelationId) -> int:
+        """The row of `relations_RW` that is this relation's."""
         try:
             return self._relation_row[relation]
         except KeyError:

@@ -55,7 +55,7 @@ def closed_form(embedding: Embedding, questions: list[tuple[int, int, bool]]) ->
     model, config = make_model(embedding.config), embedding.config
     parts = []
     for backward in (False, True):
-        own = [(embedding._row(e), embedding._relation(r)) for e, r, asked in questions if asked == backward]
+        own = [(embedding.row_of(e), embedding.relation_row_of(r)) for e, r, asked in questions if asked == backward]
         if own:
             anchors, relations = np.array(own, np.int64).T
             parts.append(
@@ -87,7 +87,7 @@ def refresh(embedding: Embedding, triples: Ids, entities: list[int], *, steps: i
     if not known or not entities:
         return
     rows = embedding.rows(np.array(known, np.int64))
-    moving = torch.tensor([embedding._row(entity) for entity in entities])
+    moving = torch.tensor([embedding.row_of(entity) for entity in entities])
     step_function = StepFunction(config)
     optimizer = RowOptimizer("adagrad", embedding.entities_ED)
     for step in range(steps):
