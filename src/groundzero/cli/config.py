@@ -130,8 +130,8 @@ def _sources(resolved: RunConfig, preset_name: str, config_file: Path | None, ov
     """Where each setting comes from, the strongest source last: default, family, preset, file, --set."""
     from groundzero.cli.config_text import walk  # noqa: PLC0415
     from groundzero.model.aliases import translate  # noqa: PLC0415
-    from groundzero.reference.config import FAMILIES  # noqa: PLC0415
     from groundzero.model.presets import preset  # noqa: PLC0415
+    from groundzero.reference.config import FAMILIES  # noqa: PLC0415
     from groundzero.settings import parse_overrides, read_settings_file  # noqa: PLC0415
     from groundzero.train.config import LENGTHS  # noqa: PLC0415
 
