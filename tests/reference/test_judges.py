@@ -29,7 +29,7 @@ FEW = {"whole_model", "stack", "knowledge_block", "block"}
 
 
 @pytest.mark.parametrize("name", [name for name in TRIALS if name not in FEW])
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_backward(name, data):
     hold_trial(name, data)
