@@ -9,6 +9,7 @@ import pytest
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.importing import import_file
+from groundzero.graph.nouns import Literal
 from groundzero.ground.answer import Answer
 from groundzero.ground.reason import Reasoner
 
@@ -197,6 +198,19 @@ def test_an_edit_shows_in_the_next_answer(tmp_path: Path) -> None:
         assert names(after) == {"Cusco"}
         assert before.citations[0].id != after.citations[0].id
         assert before.graph.transaction < after.graph.transaction
+
+
+def test_literals_are_seen_from_the_first_one_on(tmp_path: Path) -> None:
+    with Graph.open(tmp_path / "small.db", create=True) as graph:
+        with graph.store.writer() as writer:
+            lima, peru = writer.add_entity("Lima"), writer.add_entity("Peru")
+            population = writer.add_relation("population")
+            writer.add_statement(peru, writer.add_relation("capital"), lima)
+        reasoner = Reasoner(graph)
+        assert reasoner.ask("What is the population of Lima?").status == "unknown"
+        with graph.store.writer() as writer:
+            writer.add_statement(lima, population, Literal("10092000", "integer"))
+        assert names(reasoner.ask("What is the population of Lima?")) == {"10092000"}
 
 
 HOSTILE = [

@@ -161,3 +161,21 @@ def test_weights_are_plain_json(taught: Reasoner, tmp_path: Path) -> None:
     raw = json.loads(path.read_text(encoding="utf-8"))
     assert raw["schema"] == 1
     assert raw["features"]["w:zib"][">spouse"] > 0
+
+
+def test_a_new_relation_leaves_what_was_learnt_as_it_was(tmp_path: Path, graph: Graph, taught: Reasoner) -> None:
+    path = tmp_path / "wordings.json"
+    assert taught.learned is not None
+    save_learned(taught.learned, taught.table, path)
+    with Graph.open(tmp_path / "small.db", create=True) as small:
+        with small.store.writer() as writer:
+            a, b, c = (writer.add_entity(name, label=name) for name in ("Ann Ash", "Ben Oak", "Cat Elm"))
+            writer.add_statement(a, writer.add_relation("spouse"), b)
+            writer.add_statement(a, writer.add_relation("child"), c)
+        reasoner = Reasoner(small)
+        reasoner.use(load_learned(path, reasoner.table))
+        before = reasoner.ask("who is the zib of Ann Ash?").candidates[0].entity
+        with small.store.writer() as writer:
+            writer.add_statement(b, writer.add_relation("aunt"), c)
+        assert reasoner.ask("who is the zib of Ann Ash?").candidates[0].entity == before == "Ben Oak"
+        assert reasoner.ask("who is Ann Ash's wup?").candidates[0].entity == "Cat Elm"

@@ -294,9 +294,10 @@ def _single(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np
     share_C = np.zeros(2 * len(relations))
     relation_E = np.searchsorted(ids, rows_E4[:, 1])
     for inverse, column in ((0, 0), (1, 2)):
-        pairs, counts = np.unique(np.stack((relation_E, rows_E4[:, column])), axis=1, return_counts=True)
-        starts_R = np.bincount(pairs[0], minlength=len(relations))
-        single_R = np.bincount(pairs[0], weights=counts == 1, minlength=len(relations))
+        entities = int(rows_E4[:, column].max(initial=0)) + 1
+        pairs, counts = np.unique(relation_E * entities + rows_E4[:, column], return_counts=True)
+        starts_R = np.bincount(pairs // entities, minlength=len(relations))
+        single_R = np.bincount(pairs // entities, weights=counts == 1, minlength=len(relations))
         share_C[inverse::2] = np.where(starts_R >= FEW, single_R / np.maximum(starts_R, 1), 0.0)
     return share_C
 

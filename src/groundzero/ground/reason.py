@@ -33,6 +33,7 @@ from groundzero.ground.scorer import Learned, PathScorer
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import read_shape
 from groundzero.ground.symbols import to_query
+from groundzero.ground.weights import carried_over
 from groundzero.ground.wording import step_words
 from groundzero.ground.words import Word, read_words
 from groundzero.settings import Settings
@@ -81,19 +82,25 @@ class Reasoner:
         self.linker = Linker(graph)
         self.learned = learned
         self._relations: tuple[Relation, ...] | None = None
+        self._at: Transaction | None = None
         self.refresh()
 
     def refresh(self) -> Transaction:
         """Take in what was committed to the graph since; the transaction that is answered from."""
         at = self.graph.refresh()
+        if at == self._at:
+            return at
         relations = tuple(self.graph.relations.values())
         if relations != self._relations:
-            rows_E4 = self.graph.adjacency.rows()
-            literals = self.graph.store.counts().triples > len(rows_E4)
-            self.table = HopTable(relations, rows_E4)
+            before = self.table if self._relations is not None else None
+            self.table = HopTable(relations, self.graph.adjacency.rows())
+            if self.learned is not None and before is not None:
+                self.learned = carried_over(self.learned, before, self.table)
             self.scorer = PathScorer(self.table, self.learned)
-            self.search = PathSearch(self.graph, self.table, literals=literals)
             self._relations = relations
+        literals = self.graph.store.counts().triples > self.graph.adjacency.size
+        self.search = PathSearch(self.graph, self.table, literals=literals)
+        self._at = at
         return at
 
     def learn(self, examples: Iterable[Example], config: LearningConfig | None = None) -> int:

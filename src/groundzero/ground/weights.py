@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def load_learned(path: Path, table: HopTable) -> Learned:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path} is no file of learnt weights.", remedy="Learn it again from pairs.") from error
+
+
+def carried_over(learned: Learned, before: HopTable, after: HopTable) -> Learned:
+    """The same weights for a graph whose relations have changed since."""
+    codes = [(code, after.code_of[hop]) for code, hop in enumerate(before.hops) if hop in after.code_of]
+    old, new = [pair[0] for pair in codes], [pair[1] for pair in codes]
+    weight_FC, bias_C = np.zeros((len(learned.rows), len(after))), np.zeros(len(after))
+    weight_FC[:, new] = learned.weight_FC[:, old]
+    bias_C[new] = learned.bias_C[old]
+    return replace(learned, weight_FC=weight_FC, bias_C=bias_C)
 
 
 def _from(raw: dict[str, Any], table: HopTable) -> Learned:
