@@ -92,10 +92,10 @@ class Reasoner:
             return at
         relations = tuple(self.graph.relations.values())
         if relations != self._relations:
-            before = self.table if self._relations is not None else None
-            self.table = HopTable(relations, self.graph.adjacency.rows())
-            if self.learned is not None and before is not None:
-                self.learned = carried_over(self.learned, before, self.table)
+            table = HopTable(relations, self.graph.adjacency.rows())
+            if self.learned is not None and self._relations is not None:
+                self.learned = carried_over(self.learned, self.table, table)
+            self.table: HopTable = table
             self.scorer = PathScorer(self.table, self.learned)
             self._relations = relations
         literals = self.graph.store.counts().triples > self.graph.adjacency.size
