@@ -17,6 +17,7 @@ from groundzero.generate.evidence import Surface, surface_forms, surfaces_of
 from groundzero.generate.joints import Kind, TokenStarts, first_kind, grows, kind_of, last_character, wants_space
 from groundzero.model.copying import CopyHead
 from groundzero.model.knowledge_config import KnowledgeConfig
+from groundzero.reference.knowledge import next_tokens
 from groundzero.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
 
 ALPHABET = "abcdefgh 0123456789.,-'éß日本\U0001f600"
@@ -279,3 +280,29 @@ def test_the_last_character_of_what_is_written(merged):
 def test_kinds_are_told_apart_for_every_pair():
     assert {kind for kind in Kind if grows(Kind.OTHER, kind)} == {Kind.INSIDE}
     assert sum(grows(a, b) for a, b in itertools.product(Kind, Kind)) == 4 + len(Kind)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    texts=st.lists(st.text("ab ", min_size=1, max_size=4).filter(lambda t: t.strip() == t), min_size=1, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_a_name_goes_on_as_the_twin_says(letters, texts, seed):
+    """`reference.knowledge.next_tokens` at every place of every surface, with the network's own tokens taken away."""
+    surfaces = tuple(Surface(tuple(letters.encode(text)), n, 1) for n, text in enumerate(texts))
+    scores = np.random.default_rng(seed).standard_normal(2 * len(texts))
+    scores[::2] = 0.0
+    shares = np.exp(scores[1::2]) / np.exp(scores[1::2]).sum()
+    own_V = torch.full((letters.vocab_size,), -torch.inf)
+    own_V[letters.encode(".")] = 0.0
+    for surface in surfaces:
+        copier = make_copier(letters, surfaces, gate=0.999, scores=scores.tolist())
+        for place, token in enumerate(surface.ids):
+            mixed_V = copier.mix(HIDDEN, own_V, list(surface.ids[:place])).double().exp()
+            ended, tokens = next_tokens([s.ids for s in surfaces], shares.tolist(), surface.ids[:place])
+            if place:
+                got = {t: float(mixed_V[t]) for t in tokens}
+                assert got == pytest.approx(tokens, abs=1e-5)
+                assert float(mixed_V.sum()) == pytest.approx(1, abs=1e-5)
+                assert ended + sum(tokens.values()) == pytest.approx(1)
+            copier.took(token, Explanation.GOES_ON if place else Explanation.BEGINS)
