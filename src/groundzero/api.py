@@ -23,7 +23,8 @@ from groundzero.generate.ids import IdsOnly
 from groundzero.graph.graph import Graph
 from groundzero.ground.answer import Answer
 from groundzero.ground.grounded import GroundedModel
-from groundzero.ground.opening import graph_of, keep_answer, open_grounded
+from groundzero.ground.kept import keep_answer
+from groundzero.ground.opening import graph_of, open_grounded
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.tuning import KIND
 from groundzero.ground.verify import Verification

@@ -14,7 +14,7 @@ import groundzero as gz
 from groundzero.cli.app import main
 from groundzero.errors import GroundzeroError, InputError, UsageError
 from groundzero.graph.graph import Graph
-from groundzero.ground.opening import kept_answers
+from groundzero.ground.kept import kept_answers
 from groundzero.run import RunDirectory
 from groundzero.train import resolve, train_run
 
@@ -112,6 +112,24 @@ def test_asking_a_run_prints_the_known_keys_and_keeps_the_answer(
     assert (refused["status"], refused["citations"]) == ("unknown", [])
     assert main(["ask", "What is the capital of Peru?", "--run", str(tuned), "--channels", "copy", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["channels"]) == {"copy"}
+
+
+def test_an_edit_lists_the_answers_that_it_changes(
+    tuned: Path, world_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, graph = tmp_path / "run", str(tmp_path / "w.db")
+    shutil.copytree(tuned, run)
+    (run / "answers.jsonl").unlink(missing_ok=True)
+    shutil.copy(world_path, graph)
+    for question in ("What is the capital of Peru?", "What is the capital of Chile?", "What is the capital of Peru?"):
+        assert main(["ask", question, "--run", str(run), "--graph", graph, "--json"]) == 0
+    capsys.readouterr()
+    edit = ["graph", "edit", "Peru", "capital", "Cusco", "--new", "--graph", graph, "--diff", str(run), "--json"]
+    assert main(edit) == 0
+    (change,) = json.loads(capsys.readouterr().out)["answers"]
+    assert change["question"] == "What is the capital of Peru?"
+    assert "Peru City" in change["before"]
+    assert "Cusco" in change["after"]
 
 
 def test_hostile_names_stay_data(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:

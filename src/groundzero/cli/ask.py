@@ -98,7 +98,8 @@ def command(
 def _worded(run: Path, graph: Any, reasoner: Reasoner, fallback: bool, channels: str) -> Callable[[str], Answer]:
     """Asking through the model of a run, which keeps its answers."""
     from groundzero.generate.evidence import CHANNELS  # noqa: PLC0415 - PyTorch
-    from groundzero.ground.opening import keep_answer, open_grounded  # noqa: PLC0415
+    from groundzero.ground.kept import keep_answer  # noqa: PLC0415
+    from groundzero.ground.opening import open_grounded  # noqa: PLC0415
     from groundzero.run import RunDirectory  # noqa: PLC0415
 
     wanted = [name.strip() for name in channels.split(",") if name.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,9 @@ def edit(
         int | None,
         typer.Option("--at", help="Refuse if this part of the graph changed after this transaction.", metavar="N"),
     ] = None,
+    diff: Annotated[
+        Path | None, typer.Option("--diff", help="List the answers that this run gave and that now are others.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a fact.
@@ -54,6 +58,7 @@ def edit(
 
     gz graph edit Peru "shares border with" Ecuador --graph facts.db --add --new
     """
+    from groundzero.cli.ask import visible  # noqa: PLC0415
     from groundzero.cli.output import emit, note  # noqa: PLC0415
 
     if sum((add, retire, bool(replace))) > 1:
@@ -78,15 +83,34 @@ def edit(
             "retired": [_facts(store, statement.id) for statement in old],
             "added": [] if added is None else [_facts(store, added)],
         }
+    if diff is not None:
+        payload["answers"] = _changed_answers(diff, graph)
 
     def tell() -> None:
         for row in payload["retired"]:
             print(f"- [{row['id']}] {statement_line(row)}")
         for row in payload["added"]:
             print(f"+ [{row['id']}] {statement_line(row)}")
+        for row in payload.get("answers", ()):
+            for mark, key in (("?", "question"), ("  -", "before"), ("  +", "after")):
+                print(visible(f"{mark} {row[key]}"))
         note(f"Transaction {payload['transaction']}. Earlier ones still show what they showed: --at.")
 
     emit(payload, as_json, tell)
+
+
+def _changed_answers(run: Path, graph: str) -> list[dict[str, str]]:
+    """The answers kept in a run that the graph, as it is now, gives otherwise."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from groundzero.graph.graph import Graph  # noqa: PLC0415 - brings in SciPy
+    from groundzero.ground.kept import changed_answers, kept_answers  # noqa: PLC0415
+    from groundzero.ground.reason import Reasoner  # noqa: PLC0415
+    from groundzero.run import RunDirectory  # noqa: PLC0415
+
+    answers = kept_answers(RunDirectory.open(run))
+    with Graph.open(graph, read_only=True) as opened_graph:
+        return [asdict(change) for change in changed_answers(answers, Reasoner(opened_graph))]
 
 
 @app.command()

@@ -1,8 +1,7 @@
-"""From a tuned run to a model that answers from a graph, and the record of what it answered."""
+"""From a tuned run to a model that answers from a graph."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,11 @@ from typing import Any
 from groundzero.errors import InputError
 from groundzero.generate import Engine, load_engine
 from groundzero.graph.graph import Graph
-from groundzero.ground.answer import Answer
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.speech import Speaker
 from groundzero.ground.tuning import KIND, vectors_of
-from groundzero.metrics import MetricLog
 from groundzero.run import RunDirectory
-from groundzero.run.files import storage_errors
-
-ANSWERS = "answers.jsonl"
-"""Living part of a run: one answer a line, oldest first."""
-SCHEMA_VERSION = 1
 
 
 def graph_of(run: RunDirectory) -> str:
@@ -70,23 +62,6 @@ def open_grounded(
     most = tuning.get("settings", {}).get("lessons", {}).get("most_facts")
     settings = settings or GroundedSettings.parse({} if most is None else {"most_facts": most})
     return GroundedModel(speaker, graph, settings=settings, reasoner=reasoner)
-
-
-def keep_answer(run: RunDirectory, answer: Answer) -> None:
-    """Add an answer to those of the run, so that an edit can say which of them it changes.
-
-    Raises:
-        StorageError: the disk refuses.
-    """
-    path = run.path / ANSWERS
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with storage_errors(f"write {path}"):
-        MetricLog(path).append(schema=SCHEMA_VERSION, at=now, answer=answer.as_json())
-
-
-def kept_answers(run: RunDirectory) -> list[dict[str, Any]]:
-    """The answers of a run, oldest first, as `gz ask --json` printed them."""
-    return [record["answer"] for record in MetricLog(run.path / ANSWERS) if isinstance(record.get("answer"), dict)]
 
 
 def _tuning(run: RunDirectory) -> Mapping[str, Any]:
