@@ -24,7 +24,7 @@ from groundzero.ingest.watch import changes
 
 from .conftest import page_text, people, statements
 
-CONFIG = IngestConfig(batch=7)
+CONFIG = IngestConfig(batch=7, least_pages=30)
 
 
 def _learn(graph: Graph, *sources: Source, state: Path | None = None, config: IngestConfig = CONFIG) -> LearnReport:

@@ -20,8 +20,9 @@ class IngestConfig(Settings):
     """Pages about known things that prose is learnt from, at most."""
     training_read: int = Field(default=20_000, ge=1)
     """Documents read in search of such pages, at most."""
-    least_pages: int = Field(default=30, ge=5)
-    """Fewer such pages teach nothing; an earlier model, or none, is used."""
+    least_pages: int = Field(default=200, ge=5)
+    """Fewer such pages teach too little (61 taught that Kabul is the capital of Algeria); an earlier model, or none, is
+    used."""
     batch: int = Field(default=50, ge=1)
     """Documents recorded in one transaction, at most."""
     batch_seconds: float = Field(default=5.0, gt=0)

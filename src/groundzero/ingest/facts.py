@@ -70,6 +70,11 @@ class Facts:
         """The type that the graph gives; empty where it gives none."""
         return self._types.get(entity, "")
 
+    @property
+    def has_types(self) -> bool:
+        """Whether the graph says of anything what it is."""
+        return bool(self._types)
+
     def possible(self, kind: str, target: EntityId) -> list[RelationId]:
         """Relations that the target, or things of its type, are objects of, from subjects of this kind."""
         relations = self._of_object.get(target, set()) | self._of_type.get(self.type(target), set())

@@ -59,7 +59,8 @@ class Reader:
             page = Page(subject if isinstance(subject, int) else _NOBODY, document.text, kind)
             own = self.own.get(document.digest)
             found = self.model.find(page) if own is None else own()
-            candidates += [_prose(document, subject, each, self.suggested) for each in found]
+            trusted = bool(kind) or not self.knowledge.facts.has_types  # of what is unknown anything may be said
+            candidates += [_prose(document, subject, each, trusted=trusted, suggested=self.suggested) for each in found]
         type_ = document.box or kind or (lead.kinds[0].text if lead.kinds else "")
         return Reading(document, subject, candidates, type_, lead.description)
 
@@ -87,9 +88,9 @@ def _matched(document: Document, match: Match) -> Candidate:
     )
 
 
-def _prose(document: Document, subject: EntityId | Title, found: Found, suggested: bool) -> Candidate:
+def _prose(document: Document, subject: EntityId | Title, found: Found, *, trusted: bool, suggested: bool) -> Candidate:
     start, end = document.places.of(found.start, found.end)
-    accepted = found.accepted and (found.named or suggested)
+    accepted = trusted and found.accepted and (found.named or suggested)
     return Candidate(
         subject,
         found.relation,
