@@ -22,7 +22,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "slow and not gpu"
 
 ladder: $(STAMP)
 	$(BIN)/python -m tests.reference.ladder
