@@ -1,8 +1,8 @@
 """Link prediction and triple classification beside published figures: filtered MRR and Hits on the test split.
 
 A recipe's settings were chosen on the validation split alone, and what is reported is the test split as ranked by the
-vectors of the epoch with the best validation MRR. The budget (dimensions, epochs, seconds of training on the cores named below)
-stands in the last column. Trainings are kept in `--folder` and resumed from there.
+vectors of the epoch with the best validation MRR. The budget (dimensions, epochs, seconds of training on the cores
+named below) stands in the last column. Trainings are kept in `--folder` and resumed from there.
 
 Published: LibKGE (Ruffinelli et al. 2020, README), CoDEx (Safavi & Koutra 2020, tables 5 and 6).
 """
