@@ -65,7 +65,11 @@ def network_facts(
     channels: Collection[Channel] = CHANNELS,
     vectors: Vectors | None = None,
 ) -> tuple[network.Fact, ...]:
-    """Facts for the knowledge layers: texts as they stand behind a space, and the numbers of the prompt."""
+    """Facts for the knowledge layers: texts as they stand behind a space, and the numbers of the prompt.
+
+    Behind them stands one that says nothing: attention over facts must go somewhere, and what goes there tells the
+    network that no fact fits.
+    """
 
     def ids(text: str) -> list[int]:
         return tokenizer.encode(f" {text}")
@@ -74,7 +78,7 @@ def network_facts(
         found = None if vectors is None else vectors(fact)
         return None if found is None else torch.from_numpy(found)
 
-    return tuple(
+    known = tuple(
         network.Fact(
             ids(fact.subject),
             ids(fact.relation),
@@ -85,6 +89,7 @@ def network_facts(
         )
         for number, fact in enumerate(facts, 1)
     )
+    return (*known, network.Fact((), (), (), readable="attention" in channels)) if known else ()
 
 
 def exercise(
