@@ -64,7 +64,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], dict[str, float]]] = {
         "fb15k-237",
         {
             "model": "complex", "dim": 512, "learning_rate": 0.1, "batch_size": 256, "regularization": 0.03,
-            "epochs": 12, "evaluate_every": 2, "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
+            "epochs": 16, "evaluate_every": 2, "evaluate_triples": 4000, "patience": 3, "precision": "bfloat16",
         },
         {"mrr": 0.348, "hits_at_1": 0.253, "hits_at_10": 0.536},
     ),
