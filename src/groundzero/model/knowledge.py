@@ -52,7 +52,7 @@ class CrossAttention(nn.Module):
         """Look for facts with the words that are read, and take in theirs; the gate in front is what keeps it out.
 
         Behind a gate that opens slowly, matrices at random learn slowly: over 400 steps of a toy that asks for a
-        fact's object, the loss fell from 2.48 to 2.16 with them and to 1.43 with these.
+        fact's object the loss fell from 2.48 to 2.16 with them and to 1.43 with these (one seed, the last batch).
         """
         for layer in (self.query, self.key, self.value, self.out):
             start_as_identity(layer)
