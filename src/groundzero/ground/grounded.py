@@ -93,7 +93,7 @@ class GroundedModel:
             history: questions and answers before this one, oldest first; "its" and the like may mean what they named.
             channels: ways in which the model gets facts.
         """
-        evidence, seconds = self._evidence(question, history)
+        evidence, seconds = self.evidence(question, history)
         answer = replace(respond(evidence, self.graph, seconds), question=question)
         started = time.perf_counter()
         wording = self.word(evidence, channels)
@@ -117,27 +117,37 @@ class GroundedModel:
 
     def word(self, evidence: Evidence, channels: Collection[Channel] = CHANNELS) -> Wording | None:
         """What the model makes of evidence; None where there is nothing to say, or more than it is shown at once."""
-        if evidence.reason or evidence.query is None or evidence.result is None:
-            return None
-        facts = self.facts_for(evidence)
-        if not facts:
-            return None
-        said = self.speaker.say(evidence.question, facts, channels)
+        return self.word_all([evidence], channels)[0]
+
+    def word_all(self, found: Sequence[Evidence], channels: Collection[Channel] = CHANNELS) -> list[Wording | None]:
+        """As `word`, for many at once: the engine answers them in one batch."""
+        facts = [self.facts_for(each) for each in found]
+        asked = [(each.question, shown) for each, shown in zip(found, facts, strict=True) if shown]
+        answers = iter(self.speaker.say_all(asked, channels) if asked else ())
+        return [
+            self._judged(evidence, shown, next(answers)) if shown else None
+            for evidence, shown in zip(found, facts, strict=True)
+        ]
+
+    def _judged(self, evidence: Evidence, facts: tuple[Fact, ...], said: Said) -> Wording:
+        assert evidence.query is not None
+        assert evidence.result is not None
         told = None if is_refusal(said) else read_claims(said, facts, self._phrasing)
         entailed = told is not None and entails(evidence.query, evidence.result, told)
         return Wording(said, facts, told, entailed)
 
-    def _evidence(self, question: str, history: Sequence[str]) -> tuple[Evidence, Seconds]:
-        """What the graph says to the first reading of a question that it says anything to."""
+    def evidence(self, question: str, history: Sequence[str] = ()) -> tuple[Evidence, Seconds]:
+        """What the graph says to the first reading of a question that it says anything to, and where time went."""
         found = [self.reasoner.evidence(meant) for meant in readings(question, history, self.reasoner.linker)]
         return next((each for each in found if not each[0].reason), found[0])
 
     def facts_for(self, evidence: Evidence) -> tuple[Fact, ...]:
         """What the answer rests on among statements that do not answer, in an order that says nothing.
 
-        None at all where it rests on more than are shown at once.
+        None at all where there is no answer, or it rests on more than are shown at once.
         """
-        assert evidence.result is not None
+        if evidence.reason or evidence.query is None or evidence.result is None:
+            return ()
         needed = list(cited(evidence.result))
         if not needed or len(needed) > self.settings.most_facts:
             return ()
