@@ -40,14 +40,16 @@ class Parrot(Speaker):
         super().__init__(engine)
         self.template = template
 
-    def say(
+    def say_all(
         self,
-        question: str,
-        facts: Sequence[Fact],
+        asked: Sequence[tuple[str, Sequence[Fact]]],
         channels: Collection[Channel] = CHANNELS,
         *,
         seed: int | None = None,
-    ) -> Said:
+    ) -> list[Said]:
+        return [self._parroted(*each) for each in asked]
+
+    def _parroted(self, question: str, facts: Sequence[Fact]) -> Said:
         relation = "capital"
         place = next(n for n, fact in enumerate(facts) if fact.relation == relation)
         pieces: list[str | Copied] = []
