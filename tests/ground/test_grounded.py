@@ -12,7 +12,7 @@ from groundzero.errors import InputError
 from groundzero.generate import Engine
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.graph.graph import Graph
-from groundzero.graph.phrasing import phrase
+from groundzero.graph.phrasing import sayings
 from groundzero.ground.claims import is_refusal, marked, read_claims
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings, Teacher
@@ -64,7 +64,7 @@ def test_what_lessons_teach_is_understood(world: Graph) -> None:
     """Every kind that makes claims is read back to exactly the statements it cites."""
     seen = set()
     for lesson in Teacher(world, LessonSettings(test_share=0.4)).lessons(250):
-        told = read_claims(said_of(lesson), lesson.facts, lambda relation: phrase(world.relation(relation)))
+        told = read_claims(said_of(lesson), lesson.facts, lambda relation: sayings(world.relation(relation)))
         if lesson.kind in ("unknown", "silent", "talk", "conflict"):
             assert told is None
             continue
@@ -90,7 +90,7 @@ def test_what_no_fact_says_is_not_understood(world: Graph, change: str) -> None:
     elif change == "private use":
         text += "\ue000"
     told = read_claims(
-        Said(text, spans, said.ids, 0, said.ended), lesson.facts, lambda relation: phrase(world.relation(relation))
+        Said(text, spans, said.ids, 0, said.ended), lesson.facts, lambda relation: sayings(world.relation(relation))
     )
     assert told is None
 
@@ -230,7 +230,7 @@ def test_spans_of_whatever_is_said_are_names_of_facts(world: Graph, reader_engin
 def test_marks_stand_behind_what_they_prove(world: Graph) -> None:
     lesson = next(Teacher(world, LessonSettings(made_up_share=0.0)).lessons(1, "one"))
     said = said_of(lesson)
-    told = read_claims(said, lesson.facts, lambda relation: phrase(world.relation(relation)))
+    told = read_claims(said, lesson.facts, lambda relation: sayings(world.relation(relation)))
     assert told is not None
     assert not is_refusal(said)
     text = marked(said, told)

@@ -12,7 +12,7 @@ from torch import nn
 
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.attention import make_mask
-from groundzero.model.copying import UNTAUGHT, CopyHead, copy_loss, pointer
+from groundzero.model.copying import UNTAUGHT, CopyHead, copy_loss, pointer, unused
 from groundzero.model.facts import FactEncoder, Facts
 from groundzero.model.knowledge import KnowledgeBlock, KnowledgeGPT, attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig
@@ -60,6 +60,7 @@ def random_facts(rng: np.random.Generator, batch: int, n_fact: int, d_vector: in
         *map(torch.from_numpy, texts),
         torch.from_numpy(rng.integers(0, 7, (batch, n_fact))),
         torch.from_numpy(visible_BN),
+        mark_BN=torch.from_numpy(rng.integers(0, 4, (batch, n_fact))),
     )
 
 
@@ -67,17 +68,18 @@ def arrays_of(facts: Facts) -> tuple[Array, ...]:
     return tuple(part.numpy() for part in facts[:5])
 
 
-@pytest.mark.parametrize("d_vector", [0, 3])
-def test_facts_become_the_same_vectors(d_vector):
+@pytest.mark.parametrize(("d_vector", "max_mark"), [(0, 0), (3, 2)])
+def test_facts_become_the_same_vectors(d_vector, max_mark):
     rng = np.random.default_rng(0)
-    config = KnowledgeConfig(d_vector=d_vector, max_number=4, d_fact=6, d_copy=5)
+    config = KnowledgeConfig(d_vector=d_vector, max_number=4, max_mark=max_mark, d_fact=6, d_copy=5)
     of_torch = FactEncoder(8, config)
-    of_numpy = twin.FactEncoder(8, 6, d_vector, 5, rng=rng)
+    of_numpy = twin.FactEncoder(8, 6, d_vector, 5, max_mark + 1 if max_mark else 0, rng=rng)
     same_weights(of_numpy, of_torch)
     facts, table = random_facts(rng, 2, 4, d_vector), rng.standard_normal((31, 8))
     tensor_VD = torch.tensor(table, requires_grad=True)
     vectors = facts.vectors_BNV.requires_grad_()
-    got, want = of_torch(facts, tensor_VD), of_numpy(*arrays_of(facts._replace(vectors_BNV=vectors.detach())), table)
+    arrays, marks = arrays_of(facts._replace(vectors_BNV=vectors.detach())), facts.mark_BN.numpy()
+    got, want = of_torch(facts, tensor_VD), of_numpy(*arrays, table, marks)
     np.testing.assert_allclose(got.detach().numpy(), want, **TOLERANCE)
     d_y = rng.standard_normal(want.shape)
     d_vectors = of_numpy.backward(d_y)
@@ -118,6 +120,15 @@ def test_copying_is_decided_alike(n_alternative):
     same_gradients(of_numpy, of_torch)
     for tensor, gradient in zip(given, d_inputs, strict=True):
         np.testing.assert_allclose(tensor.grad.numpy(), gradient, **TOLERANCE)
+
+
+def test_the_same_slots_are_used_up():
+    rng = np.random.default_rng(4)
+    starts = rng.integers(UNTAUGHT, 6, (3, 8, 2))
+    got = unused(torch.from_numpy(starts), 6).numpy()
+    assert (got == twin.unused(starts, 6)).all()
+    for b, t in np.ndindex(3, 8):
+        assert set(np.flatnonzero(~got[b, t])) == {slot for slot in starts[b, :t, 0] if slot >= 0}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "classic", "llama", "qwen3", "speedrun"])

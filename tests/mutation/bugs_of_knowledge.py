@@ -44,6 +44,24 @@ KNOWLEDGE_BUGS = (
         "softmax(np.where(visible_BTS, scores_BTS, scores_BTS)",
     ),
     Bug(
+        "facts: marks learn nothing",
+        TWIN,
+        "self.mark.backward(d_facts_BNF)",
+        "self.mark.backward(0 * d_facts_BNF)",
+    ),
+    Bug(
+        "copying: a slot is used up by the very name it is for",
+        TWIN,
+        "np.cumsum(taken_BTS, axis=1) - taken_BTS == 0",
+        "np.cumsum(taken_BTS, axis=1) == 0",
+    ),
+    Bug(
+        "PyTorch, copying: used slots may be used again",
+        "model/copying.py",
+        "return (taken_BTS.cumsum(1) - taken_BTS) == 0",
+        "return (taken_BTS.cumsum(1) - taken_BTS) >= 0",
+    ),
+    Bug(
         "PyTorch, knowledge block: gate without its tanh",
         "model/knowledge.py",
         "self.knowledge_gate.to(x_BTD.dtype).tanh() * read_BTD",

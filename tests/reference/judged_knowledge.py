@@ -19,10 +19,11 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
     """With vectors of a graph and without, with texts that are empty, with numbers beyond the table."""
     d_vector, width = draw(st.integers(0, 2)), draw(st.integers(1, 3))
     shape = (draw(st.integers(1, 2)), draw(st.integers(1, 3)))
-    encoder = knowledge.FactEncoder(width, draw(st.integers(1, 3)), d_vector, 3, rng=rng)
+    n_mark = draw(st.sampled_from([0, 2]))
+    encoder = knowledge.FactEncoder(width, draw(st.integers(1, 3)), d_vector, 3, n_mark, rng=rng)
     table_WD = rng.standard_normal((7, width))
     texts = [rng.integers(-1, 7, (*shape, draw(st.integers(0, 3)))) for _ in range(3)]
-    number_BN = rng.integers(0, 5, shape)
+    number_BN, mark_BN = rng.integers(0, 5, shape), rng.integers(0, 4, shape)
     vectors = rng.standard_normal((*shape, 3 * d_vector))
 
     def backward(d_y: Array) -> Any:
@@ -32,6 +33,8 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
     def expression(t: Tensors) -> torch.Tensor:
         known = torch.from_numpy(np.where(number_BN < 3, number_BN, 0))
         total = torch.nn.functional.one_hot(known, 3).double() @ t["number.weight"]
+        if n_mark:
+            total = total + t["mark.weight"][torch.from_numpy(np.where(mark_BN < n_mark, mark_BN, 0))]
         for name, ids in zip(("subject", "relation", "object"), texts, strict=True):
             means = [
                 [
@@ -49,7 +52,7 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
         encoder,
         {"vectors": vectors} if d_vector else {},
         expression,
-        forward=lambda: encoder(vectors, *texts, number_BN, table_WD),
+        forward=lambda: encoder(vectors, *texts, number_BN, table_WD, mark_BN),
         backward=backward,
     )
 

@@ -6,7 +6,8 @@ At a place where nothing is being copied, the next token is
 
 with the gate g and the pointer p of `model.copying`. A surface that was begun is written to its end: its further tokens
 come from the surfaces that agree with what is written, in the proportions the pointer gave them when the span began.
-So a span as a whole is surface s with probability p_s, exactly, and nothing but a surface is ever a span. Where a
+So a span as a whole is surface s with probability p_s, exactly, and nothing but a surface is ever a span. The slot
+it was taken from is not pointed to again in the same answer (`model.copying.unused`). Where a
 surface is complete and another goes on ("Man", "Manchester"), the first ends with its share of the proportions, and
 the next token is then one of a free place.
 
@@ -91,6 +92,7 @@ class Copier:
         slots = sorted({slot_of(surface.fact, surface.role) for surface in surfaces})
         place = {slot: place for place, slot in enumerate(slots)}
         self._slot_C = torch.tensor([place[slot_of(surface.fact, surface.role)] for surface in surfaces])
+        self._unused_P = torch.ones(len(slots), dtype=torch.bool)
         self._keys_PK = head.keys(facts_NF[None])[0][slots].float()
         texts = [tokenizer.decode(surface.ids) for surface in surfaces]
         self._last_kinds = [kind_of(text[-1:]) for text in texts]
@@ -180,6 +182,8 @@ class Copier:
             own_V = own_V.masked_fill(forbidden_V, -torch.inf).log_softmax(-1)
         before = last_character(self._tokenizer, ids)
         allowed_C = torch.zeros_like(self._slot_C) > 0 if before is None else self._may_begin(before)
+        unused_P = self._unused_P if self._span is None else self._without(self._span)
+        allowed_C = allowed_C & unused_P[self._slot_C]
         if not bool(allowed_C.any()):
             return _Free(0.0, own_V, torch.zeros(len(self._surfaces), dtype=torch.float64))
         hidden_D = hidden_D.float()
@@ -242,6 +246,14 @@ class Copier:
         index, share = max(complete or span.alive, key=lambda pair: pair[1])
         surface = self._surfaces[index]
         self.spans.append(CopiedSpan(span.start, end, surface.fact, surface.role, bool(complete), share))
+        self._unused_P[self._slot_C[index]] = False
+
+    def _without(self, span: _Span) -> Tensor:
+        """The unused slots, unused_P, if a span ends here."""
+        complete = [pair for pair in span.alive if len(self._surfaces[pair[0]].ids) == span.written]
+        unused_P = self._unused_P.clone()
+        unused_P[self._slot_C[max(complete, key=lambda pair: pair[1])[0]]] = False
+        return unused_P
 
     def _last_kind(self, span: _Span) -> Kind:
         """How the complete surface of a span ends; complete ones that agree so far are the same tokens."""

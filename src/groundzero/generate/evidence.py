@@ -82,7 +82,8 @@ class Evidence:
         """Equal for equal facts only; for caches of what was computed from them."""
         digest = hashlib.sha256()
         for fact in self.facts:
-            digest.update(repr((*map(_ints, (fact.subject, fact.relation, fact.object)), fact.number)).encode())
+            texts = map(_ints, (fact.subject, fact.relation, fact.object))
+            digest.update(repr((*texts, fact.number, fact.mark)).encode())
             vectors = fact.vectors
             if vectors is not None:
                 vector_V = torch.as_tensor(vectors, dtype=torch.float32).flatten().cpu()

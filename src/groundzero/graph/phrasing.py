@@ -50,6 +50,14 @@ def phrase(relation: Relation) -> Phrasing:
     )
 
 
+def sayings(relation: Relation) -> tuple[str, ...]:
+    """Every sentence that says this relation: the graph's own, those of common use, those in the words of its label."""
+    label = relation.label if relation.label != relation.key else relation_label(relation.key) or relation.key
+    words = label.replace("_", " ").split() or [label]
+    own, usual = phrase(relation).sentences, phrase_label(label).sentences
+    return tuple(dict.fromkeys((*own, *usual, *_from_form(words).sentences)))
+
+
 def phrase_label(label: str) -> Phrasing:
     """All ways to say a relation of which nothing but its label is known."""
     words = label.replace("_", " ").split() or [label]
@@ -139,8 +147,16 @@ def _noun(text: str, person: bool) -> Phrasing:
     """`place of birth`, `head coach`."""
     who, be = "Who" if person else "What", "are" if _is_plural(text) else "is"
     return Phrasing(
-        (f"The {text} of {{subject}} {be} {{object}}.", f"{{object}} {be} the {text} of {{subject}}."),
-        (f"{who} {be} the {text} of {{subject}}?", f"What can you say about the {text} of {{subject}}?"),
+        (
+            f"The {text} of {{subject}} {be} {{object}}.",
+            f"{{object}} {be} the {text} of {{subject}}.",
+            f"{{subject}}'s {text} {be} {{object}}.",
+        ),
+        (
+            f"{who} {be} the {text} of {{subject}}?",
+            f"{who} {be} {{subject}}'s {text}?",
+            f"What can you say about the {text} of {{subject}}?",
+        ),
         (f"What has {{object}} as its {text}?", f"{{object}} is the {text} of what?"),
     )
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from itertools import product
 
 from groundzero.graph.nouns import RelationId, StatementId
-from groundzero.graph.phrasing import Phrasing
 from groundzero.ground.lessons import REFUSAL, Fact
 from groundzero.ground.query import Query, Result, cited
 from groundzero.ground.speech import Said, Span
@@ -27,7 +26,8 @@ _SPAN = "[\ue000-\uf8ff]"
 _LIST = f"{_SPAN}(?:, {_SPAN})*(?: and {_SPAN})?"
 _LEAD = re.compile(r"(Yes|No|\d+): ")
 _COMPARED = re.compile(f"({_SPAN}) with ({_SPAN}); ({_SPAN}) has ({_SPAN})")
-Phrasings = Callable[[RelationId], Phrasing]
+Sayings = Callable[[RelationId], Sequence[str]]
+"""All sentences that say a relation (`graph.phrasing.sayings`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Told:
     """The facts it states, in order, each once."""
 
 
-def read_claims(said: Said, facts: Sequence[Fact], phrasings: Phrasings) -> Told | None:
+def read_claims(said: Said, facts: Sequence[Fact], sayings: Sayings) -> Told | None:
     """What an answer claims; None where it is not understood, or claims what no fact says.
 
     Args:
@@ -60,7 +60,7 @@ def read_claims(said: Said, facts: Sequence[Fact], phrasings: Phrasings) -> Told
     for sentence in re.split(r"(?<=\.) ", text[lead.end() if lead else 0 :]):
         whole = sentence.removesuffix(".")
         found = _listed(whole, said.spans) if lead else None
-        found = _claims_of(whole, said.spans, facts, phrasings) if found is None else found
+        found = _claims_of(whole, said.spans, facts, sayings) if found is None else found
         if found is None:
             return None
         claims |= dict.fromkeys(found)
@@ -104,7 +104,7 @@ def _listed(sentence: str, spans: Sequence[Span]) -> list[Fact] | None:
     return [spans[ord(character) - _FIRST].fact for character in re.findall(_SPAN, sentence)]
 
 
-def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], phrasings: Phrasings) -> list[Fact] | None:
+def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], sayings: Sayings) -> list[Fact] | None:
     """The facts that one sentence states; None where there is no way to read it as facts that were given."""
 
     def span(character: str) -> Span:
@@ -118,7 +118,7 @@ def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], phra
         pairs = [(span(compared[1]).text, span(compared[2]).text), (span(compared[3]).text, span(compared[4]).text)]
         return _stated(pairs, here[0].fact.ends[1], facts)
     for relation in dict.fromkeys(each.fact.ends[1] for each in here):
-        for template in phrasings(relation).sentences:
+        for template in sayings(relation):
             for subjects, objects in _readings(template, sentence):
                 pairs = [(span(one).text, span(other).text) for one, other in product(subjects, objects)]
                 found = _stated(pairs, relation, facts)

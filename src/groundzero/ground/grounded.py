@@ -20,14 +20,14 @@ from pydantic import Field
 
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.graph.graph import Graph
-from groundzero.graph.nouns import RelationId, Statement
-from groundzero.graph.phrasing import Phrasing, phrase
+from groundzero.graph.nouns import RelationId, Statement, StatementId
+from groundzero.graph.phrasing import sayings
 from groundzero.ground.answer import Answer, Evidence, Seconds
 from groundzero.ground.claims import Told, entails, is_refusal, marked, read_claims
 from groundzero.ground.follow_up import readings
-from groundzero.ground.lessons import Fact, noun_of
+from groundzero.ground.lessons import Fact, named_in, noun_of
 from groundzero.ground.meters import measure_channels
-from groundzero.ground.query import cited
+from groundzero.ground.query import Result, cited
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.respond import respond
 from groundzero.ground.speech import Said, Speaker
@@ -41,6 +41,8 @@ class GroundedSettings(Settings):
     """Statements shown to the model at once. An answer that rests on more is worded by rule."""
     fallback: bool = True
     """Withhold what the evidence does not entail and answer by rule instead; off is for examining the model."""
+    marks: bool = True
+    """Tell the model which statements the answer rests on, and show those first; off, it has to find them."""
     meters: bool = True
     """Measure how much each channel moved the answer: two more passes of the model."""
     seed: int = 1337
@@ -132,7 +134,7 @@ class GroundedModel:
     def _judged(self, evidence: Evidence, facts: tuple[Fact, ...], said: Said) -> Wording:
         assert evidence.query is not None
         assert evidence.result is not None
-        told = None if is_refusal(said) else read_claims(said, facts, self._phrasing)
+        told = None if is_refusal(said) else read_claims(said, facts, self._sayings)
         entailed = told is not None and entails(evidence.query, evidence.result, told)
         return Wording(said, facts, told, entailed)
 
@@ -142,7 +144,8 @@ class GroundedModel:
         return next((each for each in found if not each[0].reason), found[0])
 
     def facts_for(self, evidence: Evidence) -> tuple[Fact, ...]:
-        """What the answer rests on among statements that do not answer, in an order that says nothing.
+        """What the answer rests on, by its steps, and then statements that do not answer; in an order that says nothing
+        where marks are off.
 
         None at all where there is no answer, or it rests on more than are shown at once.
         """
@@ -153,9 +156,20 @@ class GroundedModel:
             return ()
         rng = random.Random(f"{self.settings.seed}:{evidence.question}")
         room = rng.randint(0, self.settings.most_facts - len(needed))
+        steps = steps_of(evidence.result) if self.settings.marks else {}
+        needed.sort(key=lambda statement: steps.get(statement.id, 0))
         chosen = [*needed, *self._others(needed, room, rng)]
-        rng.shuffle(chosen)
-        return tuple(self._fact(each) for each in chosen)
+        if not self.settings.marks:
+            rng.shuffle(chosen)
+        facts = [self._fact(each, steps.get(each.id, 0)) for each in chosen]
+        return tuple(self._named(evidence, each) for each in facts)
+
+    def _named(self, evidence: Evidence, fact: Fact) -> Fact:
+        """The fact, knowing which of its ends the question means, by whatever name."""
+        fact = named_in(evidence.question, fact)
+        subject, _, object_ = fact.ends
+        named = (fact.named[0] or subject in evidence.linked, fact.named[1] or object_ in evidence.linked)
+        return replace(fact, named=named)
 
     def _others(self, needed: Sequence[Statement], room: int, rng: random.Random) -> list[Statement]:
         """Statements about the same things by other relations."""
@@ -171,7 +185,7 @@ class GroundedModel:
         free = [statement for number, statement in sorted(pool.items()) if number not in taken]
         return rng.sample(free, k=min(room, len(free)))
 
-    def _fact(self, statement: Statement) -> Fact:
+    def _fact(self, statement: Statement, step: int) -> Fact:
         value = statement.literal.value if statement.literal is not None else ""
         return Fact(
             self.graph.label(statement.subject),
@@ -179,12 +193,25 @@ class GroundedModel:
             value if statement.object is None else self.graph.label(statement.object),
             statement.id,
             (statement.subject, statement.relation, statement.object),
+            step,
         )
 
-    def _phrasing(self, relation: RelationId) -> Phrasing:
-        return _phrasing(self.graph.relation(relation))
+    def _sayings(self, relation: RelationId) -> tuple[str, ...]:
+        return _sayings(self.graph.relation(relation))
 
 
 _PER_ENTITY = 50
 """Statements of one entity that distractors are drawn from."""
-_phrasing = lru_cache(maxsize=4096)(phrase)
+_sayings = lru_cache(maxsize=4096)(sayings)
+
+
+def steps_of(result: Result) -> dict[StatementId, int]:
+    """Which step each statement takes on the way to an answer, from 1; what is compared comes last."""
+    steps: dict[StatementId, int] = {}
+    for node, ways in result.answers.items():
+        for way in ways:
+            for step, statement in enumerate(way.statements, 1):
+                steps.setdefault(statement.id, step)
+        if node in result.compared:
+            steps.setdefault(result.compared[node].id, max((len(way.statements) for way in ways), default=0) + 1)
+    return steps

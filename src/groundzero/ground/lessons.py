@@ -11,8 +11,11 @@
     silent        a question without any evidence: the answer says that, too
     talk          no facts at all
 
-Each lesson's evidence is shuffled among distractors that are alike: of the same subject, or of the same relation. With
-some lessons every name is replaced by one that nobody has (`names.py`), so that there is nothing to learn by heart.
+Each lesson's evidence lies among distractors that are alike: of the same subject, or of the same relation. Often what
+answers stands first and is marked with the step it takes, as reasoning hands it on; else it is shuffled among the rest
+and the network has to find it.
+
+With some lessons every name is replaced by one that nobody has (`names.py`), so that there is nothing to learn by heart.
 
 Some entities and phrasings are never taught: those are examined (`Split`).
 """
@@ -23,14 +26,14 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
 from pydantic import Field
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Relation, RelationId, Statement, StatementId
-from groundzero.graph.phrasing import Phrasing, phrase
+from groundzero.graph.phrasing import phrase, sayings
 from groundzero.ground.names import made_up, made_up_value
 from groundzero.settings import Settings
 
@@ -56,6 +59,8 @@ _REFUSALS = (
 )
 """Without names: those in the question need not be in any fact, so that they could not be copied but would be spelt."""
 _UNSHOWN = (REFUSAL + ": no facts are given.", REFUSAL + ", because nothing is shown.")
+_EMPTY = frozenset("is are was were do does did the a an of in by to what who wher whic when".split())  # noqa: SIM905
+"""Stems of words that every question has."""
 _PREPOSITIONS = frozenset("of in at by to for from on with after as into through about".split())  # noqa: SIM905
 _TALK = (
     ("Hello!", "Hello! What would you like to know?"),
@@ -80,6 +85,10 @@ class Fact:
     statement: StatementId
     ends: tuple[EntityId, RelationId, EntityId | None]
     """Whose vectors stand for it; no object where it is a literal."""
+    step: int = 0
+    """Which step of the way to the answer it takes, from 1; 0 where it takes none, or nobody says."""
+    named: tuple[bool, bool] = (False, False)
+    """Whether the question names its subject, and its object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,8 @@ class LessonSettings(Settings):
     """Evidence shown at once, distractors included."""
     most_answers: int = Field(default=4, ge=1)
     """Questions with more answers are not asked."""
+    marked_share: float = Field(default=0.6, ge=0, le=1)
+    """Lessons in which the statements that answer stand first, and say so."""
     made_up_share: float = Field(default=0.5, ge=0, le=1)
     """Lessons in which every name is made up."""
     test_share: float = Field(default=0.1, ge=0, lt=1)
@@ -149,6 +160,7 @@ class Teacher:
         self._graph = graph
         self._relations = graph.relations
         self._phrasings = {key: phrase(relation) for key, relation in self._relations.items()}
+        self._sayings = {key: sayings(relation) for key, relation in self._relations.items()}
         statements = (each for each in graph.store.statements() if self._readable(each))
         self._statements = [each for each in statements if split == "test" or self._belongs(each.subject)]
         self._by_subject: dict[EntityId, list[Statement]] = {}
@@ -182,6 +194,7 @@ class Teacher:
             for _ in range(_TRIES if self._asked or wanted == "talk" else 0):
                 lesson = self._drawers[wanted](rng)
                 if lesson is not None:
+                    lesson = replace(lesson, facts=tuple(named_in(lesson.question, each) for each in lesson.facts))
                     return self._renamed(lesson, rng) if rng.random() < self.settings.made_up_share else lesson
         return None
 
@@ -199,15 +212,16 @@ class Teacher:
         answers = self._with(chosen.subject, chosen.relation)
         if len(answers) != 1:
             return None
-        question = self._question(chosen.relation, chosen.subject, rng)
-        return self._told("one", question, [answers], rng)
+        template = self._template(chosen.relation, rng)
+        return self._told("one", template, self._asked_about(chosen.subject, template), [answers], rng)
 
     def _list(self, rng: random.Random) -> Lesson | None:
         chosen = rng.choice(self._asked)
         answers = self._with(chosen.subject, chosen.relation)
         if not 2 <= len(answers) <= self.settings.most_answers:
             return None
-        return self._told("list", self._question(chosen.relation, chosen.subject, rng), [answers], rng)
+        template = self._template(chosen.relation, rng)
+        return self._told("list", template, self._asked_about(chosen.subject, template), [answers], rng)
 
     def _inverse(self, rng: random.Random) -> Lesson | None:
         chosen = rng.choice(self._asked)
@@ -216,9 +230,9 @@ class Teacher:
         answers = [each for each in self._by_object[chosen.object] if each.relation == chosen.relation]
         if len(answers) > self.settings.most_answers:
             return None
-        templates = self._held(self._phrasings[chosen.relation].inverse)
-        question = _filled(rng.choice(templates), self._label(chosen.object), self._label(chosen.object))
-        return self._told("inverse", question, [answers], rng, inverse=True)
+        template = rng.choice(self._held(self._phrasings[chosen.relation].inverse))
+        question = self._asked_about(chosen.object, template)
+        return self._told("inverse", template, question, [answers], rng, inverse=True)
 
     def _chain(self, rng: random.Random, hops: int) -> Lesson | None:
         step = rng.choice(self._asked)
@@ -240,7 +254,7 @@ class Teacher:
                 return None
             step = rng.choice(choices)
         template = rng.choice(self._held(self._phrasings[step.relation].questions))
-        return self._told("two" if hops == 2 else "three", _filled(template, subject, subject), steps, rng)
+        return self._told("two" if hops == 2 else "three", template, _filled(template, subject, subject), steps, rng)
 
     def _count(self, rng: random.Random) -> Lesson | None:
         chosen = rng.choice(self._asked)
@@ -249,7 +263,7 @@ class Teacher:
             return None
         asked = self._question(chosen.relation, chosen.subject, rng)
         question = rng.choice(("How many answers are there: {}", "How many? {}")).format(asked)
-        facts, places = self._evidence(answers, rng)
+        facts, places = self._evidence([answers], rng)
         named = _listed([Copied(facts[place].object, place, "object") for place in places])
         return Lesson("count", question, facts, (f"{len(answers)}: ", *named, "."))
 
@@ -265,11 +279,11 @@ class Teacher:
             if other is None or other.object is None or self._many(chosen.relation) > _FUNCTIONAL:
                 return None
             claimed = self._label(other.object)
-        template = _within(rng.choice(self._phrasings[chosen.relation].sentences)).rstrip(".")
-        claim = _put(template, self._label(chosen.subject), claimed)
+        template = rng.choice(self._phrasings[chosen.relation].sentences)
+        claim = _put(_within(template).rstrip("."), self._label(chosen.subject), claimed)
         question = rng.choice(("Is it true that {}?", "Is this right: {}?")).format(claim)
-        facts, places = self._evidence(answers, rng)
-        said = self._said(facts, places, self._phrasings[chosen.relation], rng)
+        facts, places = self._evidence([answers], rng)
+        said = self._said(facts, places, fitting(self._sayings[chosen.relation], template, rng))
         return Lesson(
             "yes" if true else "no", question, facts, ("Yes: " if true else "No: ", *said), mentioned=(claimed,)
         )
@@ -288,7 +302,7 @@ class Teacher:
             return None
         noun = noun_of(self._relations[one.relation])
         question = f"Which has the larger {noun}, {self._label(one.subject)} or {self._label(other.subject)}?"
-        facts, places = self._evidence([one, other], rng)
+        facts, places = self._evidence([[one, other]], rng)
         assert values[0] is not None and values[1] is not None
         larger, smaller = (0, 1) if values[0] > values[1] else (1, 0)
         first, second = facts[places[larger]], facts[places[smaller]]
@@ -306,13 +320,13 @@ class Teacher:
         others = [each for each in self._by_relation[chosen.relation] if each.object not in (None, chosen.object)]
         if len(answers) != 1 or not others:
             return None
-        facts, (place,) = self._evidence(answers, rng, leave=1)
+        facts, (place,) = self._evidence([answers], rng, leave=1)
         rival = rng.choice(others)
         assert rival.object is not None
         true = facts[place]
         false = Fact(true.subject, true.relation, self._label(rival.object), -true.statement,
-                     (chosen.subject, chosen.relation, rival.object))  # fmt: skip
-        at = rng.randrange(len(facts) + 1)
+                     (chosen.subject, chosen.relation, rival.object), true.step)  # fmt: skip
+        at = rng.randrange(2 if true.step else len(facts) + 1)
         facts = (*facts[:at], false, *facts[at:])
         places = sorted((at, place + (at <= place)))
         said = [Copied(facts[i].object, i, "object") for i in places]
@@ -342,23 +356,29 @@ class Teacher:
     def _told(
         self,
         kind: Kind,
+        template: str,
         question: str,
         steps: Sequence[Sequence[Statement]],
         rng: random.Random,
         *,
         inverse: bool = False,
     ) -> Lesson | None:
-        """Every hop in a sentence, with its answers copied from their statements."""
-        needed = [each for answers in steps for each in answers]
-        if len(needed) > self.settings.most_facts:
+        """Every hop in a sentence that sounds like the question, with its answers copied from their statements.
+
+        Args:
+            template: of the question's last hop.
+        """
+        if sum(map(len, steps)) > self.settings.most_facts:
             return None
-        facts, places = self._evidence(needed, rng)
+        facts, places = self._evidence(steps, rng)
         pieces: list[Piece] = []
         start = 0
         for answers in steps:
             here = places[start : start + len(answers)]
             start += len(answers)
-            said = self._said(facts, here, self._phrasings[answers[0].relation], rng, inverse=inverse)
+            asked = template if start == len(places) else self._of(answers[0].relation, "")
+            sentence = fitting(self._sayings[answers[0].relation], asked, rng)
+            said = self._said(facts, here, sentence, inverse=inverse)
             pieces += [" ", *said] if pieces else said
         return Lesson(kind, question, facts, tuple(pieces))
 
@@ -366,12 +386,12 @@ class Teacher:
         self,
         facts: Sequence[Fact],
         places: Sequence[int],
-        phrasing: Phrasing,
-        rng: random.Random,
+        template: str,
         *,
         inverse: bool = False,
     ) -> list[Piece]:
-        """One sentence for statements that share an end; the shared end is copied once."""
+        """One sentence for statements that share an end; the shared end is copied once, the others in their order."""
+        places = sorted(places)
         first = facts[places[0]]
         answers: list[Piece] = _listed(
             [
@@ -382,7 +402,6 @@ class Teacher:
         shared: Piece = Copied(
             first.object if inverse else first.subject, places[0], "object" if inverse else "subject"
         )
-        template = rng.choice(phrasing.sentences)
         pieces: list[Piece] = []
         for part in re.split(r"(\{subject\}|\{object\})", template):
             if part in ("{subject}", "{object}"):
@@ -394,14 +413,20 @@ class Teacher:
         return pieces
 
     def _evidence(
-        self, needed: Sequence[Statement], rng: random.Random, *, about: Statement | None = None, leave: int = 0
+        self,
+        steps: Sequence[Sequence[Statement]],
+        rng: random.Random,
+        *,
+        about: Statement | None = None,
+        leave: int = 0,
     ) -> tuple[tuple[Fact, ...], list[int]]:
-        """The needed statements among distractors, shuffled, and their places.
+        """The statements of each step among distractors, and their places.
 
         Args:
             about: what is asked and must not be answered: nothing of this subject and relation is shown.
             leave: places to leave free.
         """
+        needed = [each for answers in steps for each in answers]
         key = about or needed[0]
         wanted = {(each.subject, each.relation, each.object, each.literal) for each in needed}
         asked = {(each.subject, each.relation) for each in (*needed, key)}
@@ -417,6 +442,10 @@ class Teacher:
             if len(others) < room and what not in wanted and (each.subject, each.relation) not in asked:
                 others.append(each)
                 wanted.add(what)
+        rng.shuffle(others)
+        if rng.random() < self.settings.marked_share:
+            marked = [self._fact(each, step) for step, answers in enumerate(steps, 1) for each in answers]
+            return (*marked, *map(self._fact, others)), list(range(len(marked)))
         order = [*needed, *others]
         rng.shuffle(order)
         return tuple(self._fact(each) for each in order), [order.index(each) for each in needed]
@@ -443,10 +472,7 @@ class Teacher:
         def other(text: str) -> str:
             return either.sub(lambda match: names[match.group()], text)
 
-        facts = tuple(
-            Fact(names[each.subject], each.relation, names[each.object], each.statement, each.ends)
-            for each in lesson.facts
-        )
+        facts = tuple(replace(each, subject=names[each.subject], object=names[each.object]) for each in lesson.facts)
         answer = tuple(
             other(piece) if isinstance(piece, str) else Copied(names[piece.text], piece.fact, piece.role)
             for piece in lesson.answer
@@ -463,8 +489,13 @@ class Teacher:
     # ------------------------------------------------------------------ the graph
 
     def _question(self, relation: RelationId, subject: EntityId, rng: random.Random) -> str:
-        label = self._label(subject)
-        return _filled(rng.choice(self._held(self._phrasings[relation].questions)), label, label)
+        return self._asked_about(subject, self._template(relation, rng))
+
+    def _template(self, relation: RelationId, rng: random.Random) -> str:
+        return rng.choice(self._held(self._phrasings[relation].questions))
+
+    def _asked_about(self, entity: EntityId, template: str) -> str:
+        return _filled(template, self._label(entity), self._label(entity))
 
     def _of(self, relation: RelationId, subject: str) -> str:
         """The object of a relation as a phrase: `the capital of Peru`, `the one that Peru shares a border with`."""
@@ -505,10 +536,10 @@ class Teacher:
         held = int.from_bytes(digest[:8], "big") / 2**64 < self.settings.test_share
         return held == (self.split == "test")
 
-    def _fact(self, statement: Statement) -> Fact:
+    def _fact(self, statement: Statement, step: int = 0) -> Fact:
         relation = noun_of(self._relations[statement.relation])
         ends = (statement.subject, statement.relation, statement.object)
-        return Fact(self._label(statement.subject), relation, self._object(statement), statement.id, ends)
+        return Fact(self._label(statement.subject), relation, self._object(statement), statement.id, ends, step)
 
     def _object(self, statement: Statement) -> str:
         if statement.literal is not None:
@@ -522,6 +553,26 @@ class Teacher:
     def _readable(self, statement: Statement) -> bool:
         subject = self._graph.label(statement.subject)
         return 0 < len(subject) <= 60 and 0 < len(self._object(statement)) <= 60 and subject != self._object(statement)
+
+
+def named_in(question: str, fact: Fact) -> Fact:
+    """The fact, knowing which of its ends the question names."""
+
+    def named(name: str) -> bool:
+        return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question, re.IGNORECASE) is not None
+
+    return replace(fact, named=(named(fact.subject), named(fact.object)))
+
+
+def fitting(sentences: Sequence[str], asked: str, rng: random.Random) -> str:
+    """The sentence that takes up most of a question's words: who asks where somebody was born is told that."""
+
+    def stems(text: str) -> set[str]:
+        return {word[:4] for word in re.findall(r"\w+", re.sub(r"\{\w+\}", " ", text.lower()))} - _EMPTY
+
+    wanted = stems(asked)
+    scores = [(len(stems(each) & wanted) - len(stems(each) - wanted) / 8, rng.random(), each) for each in sentences]
+    return max(scores)[2]
 
 
 def noun_of(relation: Relation) -> str:

@@ -1,7 +1,7 @@
 """Lessons and live questions as token ids: what the network reads, what it is to say, and where it is to copy.
 
-    <|user|> <KNOW> [1] Lima | capital of | Peru        the facts, where the prompt channel is open
-                    [2] ...
+    <|user|> <KNOW> [1] Lima | capital of | Peru        the facts, where the prompt channel is open: those that
+             <KNOW> [2] ...                             reasoning marked, and the others
     <SEP> What is the capital of Peru? <|end|>
     <|assistant|> The capital of |Peru| is |Lima| . <|end|>
 
@@ -29,6 +29,10 @@ from groundzero.tokenizer.chat import template
 
 FORM = "chat"
 """How turns are framed."""
+MAX_STEP = 3
+"""Steps that marks tell apart."""
+MAX_MARK = 4 * MAX_STEP + 3
+"""Highest mark of a fact."""
 Vectors = Callable[[Fact], "npt.NDArray[np.float32] | None"]
 """The graph's embeddings of a fact's subject, relation and object, one after the other; None where it has none."""
 
@@ -47,12 +51,15 @@ class Exercise:
 
 
 def question_ids(tokenizer: Tokenizer, question: str, shown: Sequence[Fact]) -> list[int]:
-    """A user's turn and what opens the answer; `shown` facts stand in it, numbered from 1."""
+    """A user's turn and what opens the answer; `shown` facts stand in it, numbered from 1, marked ones in front."""
     form = template(FORM)
     ids = tokenizer.encode(form.before["user"], control=True)
     if shown:
         ids.append(tokenizer.know_id)
+        marked = next((place for place, fact in enumerate(shown) if not fact.step), len(shown))
         for number, fact in enumerate(shown, 1):
+            if number == marked + 1:
+                ids.append(tokenizer.know_id)
             ids += _fact_ids(tokenizer, number, fact)
         ids.append(tokenizer.sep_id)
     ids += tokenizer.encode(question)
@@ -65,7 +72,7 @@ def network_facts(
     channels: Collection[Channel] = CHANNELS,
     vectors: Vectors | None = None,
 ) -> tuple[network.Fact, ...]:
-    """Facts for the knowledge layers: texts as they stand behind a space, and the numbers of the prompt.
+    """Facts for the knowledge layers: texts as they stand behind a space, their numbers, and what is known of them.
 
     Behind them stands one that says nothing: attention over facts must go somewhere, and what goes there tells the
     network that no fact fits.
@@ -83,13 +90,20 @@ def network_facts(
             ids(fact.subject),
             ids(fact.relation),
             ids(fact.object),
-            number=number if "prompt" in channels else 0,
+            number=number,
             vectors=vector(fact),
+            mark=mark_of(fact),
             readable="attention" in channels,
         )
         for number, fact in enumerate(facts, 1)
     )
     return (*known, network.Fact((), (), (), readable="attention" in channels)) if known else ()
+
+
+def mark_of(fact: Fact) -> int:
+    """What reasoning knows of a fact, as one number: 4 x its step + 2 where the question names its subject + 1 where it
+    names its object."""
+    return 4 * min(fact.step, MAX_STEP) + 2 * fact.named[0] + fact.named[1]
 
 
 def exercise(
@@ -107,14 +121,17 @@ def exercise(
     ids = question_ids(tokenizer, lesson.question, lesson.facts if "prompt" in channels else ())
     learnt = [False] * len(ids)
     starts: list[tuple[int, ...]] = [()] * len(ids)
+    used: set[int] = set()
     untaught: tuple[int, ...] = () if copying else (UNTAUGHT,)
     for piece_ids, copied in answer_ids(lesson, tokenizer):
-        span = copied is not None and copying
+        slots = _slots(lesson, copied, used) if copied is not None and copying and piece_ids else ()
+        span = bool(slots)
         ids += piece_ids
         learnt += [not span] * len(piece_ids)
         starts += [untaught] * len(piece_ids)
-        if span and copied is not None and piece_ids:
-            starts[len(ids) - len(piece_ids)] = _slots(lesson, copied)
+        if span:
+            starts[len(ids) - len(piece_ids)] = slots
+            used.add(slots[0])
     end = tokenizer.encode(template(FORM).after["assistant"], control=True)
     facts = network_facts(tokenizer, lesson.facts, channels, vectors) if set(channels) & {"attention", "copy"} else ()
     return Exercise(ids + end, learnt + [True] * len(end), starts + [untaught] * len(end), facts)
@@ -141,12 +158,14 @@ def _fact_ids(tokenizer: Tokenizer, number: int, fact: Fact) -> list[int]:
     return [token for part in parts for token in tokenizer.encode(part)]
 
 
-def _slots(lesson: Lesson, copied: Copied) -> tuple[int, ...]:
-    """The slot that a span was taken from, and equal ones of the other facts that the answer cites."""
+def _slots(lesson: Lesson, copied: Copied, used: Collection[int]) -> tuple[int, ...]:
+    """The slot that a span was taken from, and equal ones of other facts that the answer cites; none used before."""
     cited = {piece.fact for piece in lesson.answer if isinstance(piece, Copied)}
-    return tuple(
+    own = slot_of(copied.fact, SUBJECT if copied.role == "subject" else OBJECT)
+    equal = [
         slot_of(place, role)
         for place in sorted(cited)
         for role, text in ((SUBJECT, lesson.facts[place].subject), (OBJECT, lesson.facts[place].object))
         if text == copied.text
-    )
+    ]
+    return tuple(slot for slot in dict.fromkeys((own, *equal)) if slot not in used)

@@ -78,6 +78,14 @@ class CopyHead(nn.Module):
         return self.gate(hidden_BTD)[..., 0], self.point(hidden_BTD, self.keys(facts_BNF))
 
 
+def unused(starts_BTA: Tensor, n_slot: int) -> Tensor:
+    """Which slots, unused_BTS, no span before a place was taken from: a name is taken from one slot only once, or lists
+    would go round in circles. A span is taken from the first of the slots that are right for it."""
+    first_BT1 = torch.where(starts_BTA[..., :1] >= 0, starts_BTA[..., :1], n_slot)
+    taken_BTS = starts_BTA.new_zeros(*starts_BTA.shape[:2], n_slot + 1).scatter_(-1, first_BT1, 1)[..., :n_slot]
+    return (taken_BTS.cumsum(1) - taken_BTS) == 0
+
+
 def pointer(scores_BTS: Tensor, visible_BTS: Tensor) -> Tensor:
     """The probability of each slot; zeros where none is visible."""
     scores_BTS = scores_BTS.masked_fill(~visible_BTS, -torch.inf)

@@ -25,7 +25,7 @@ from groundzero.errors import ConfigError
 from groundzero.model.attention import EXPLICIT_UP_TO, Mask, explicit_attention
 from groundzero.model.cache import CacheRows
 from groundzero.model.config import GPTConfig
-from groundzero.model.copying import CopyHead, CopyLoss, copy_loss
+from groundzero.model.copying import CopyHead, CopyLoss, copy_loss, unused
 from groundzero.model.facts import FactEncoder, Facts, start_as_identity
 from groundzero.model.gpt import GPT, Block, Reading
 from groundzero.model.knowledge_config import KnowledgeConfig
@@ -219,7 +219,8 @@ class KnowledgeGPT(GPT):
             facts: what the rows may read; None is the base alone.
             starts_BTA: int64, aligned with `targets_BT`: the slots (`slot_of`) that are right where the target is the
                 first token of a copied span, -1 elsewhere; (B, T) where there is one at most. A first of `UNTAUGHT`
-                keeps a place out of the gate's lesson. None trains no copying.
+                keeps a place out of the gate's lesson. The first is the one that the span is taken from, and nothing
+                after it points there again. None trains no copying.
         """
         encoded = None if facts is None else self.encode_facts(facts, documents_BT)
         side_inputs = None if encoded is None else {FACTS: encoded}
@@ -236,7 +237,8 @@ class KnowledgeGPT(GPT):
         assert encoded.copyable_BTS is not None
         starts_BTA = starts_BTA if starts_BTA.dim() == 3 else starts_BTA[..., None]
         gate_BT, scores_BTS = self.knowledge_copy(hidden_BTD, encoded.facts_BNF)
-        return next_token, copy_loss(gate_BT, scores_BTS, encoded.copyable_BTS, starts_BTA, targets_BT >= 0)
+        copyable_BTS = encoded.copyable_BTS & unused(starts_BTA, scores_BTS.shape[-1])
+        return next_token, copy_loss(gate_BT, scores_BTS, copyable_BTS, starts_BTA, targets_BT >= 0)
 
     def _readings(self, side_inputs: Mapping[str, Any] | None, documents_BT: Tensor | None) -> Sequence[Reading | None]:
         given = (side_inputs or {}).get(FACTS)

@@ -24,6 +24,8 @@ class KnowledgeConfig(Settings):
     """Width of one entity's or relation's embedding from the graph; 0 where facts come as text alone."""
     max_number: int = Field(64, ge=0)
     """Highest number by which a prompt lists its facts; those beyond it are read without a number."""
+    max_mark: int = Field(0, ge=0)
+    """Highest class of what is known of a fact beside its words; 0 where nothing is."""
     d_copy: int = Field(0, ge=0)
     """Width of the pointer's queries and keys; `d_model` when 0."""
     copy_weight: float = Field(1.0, ge=0)

@@ -6,6 +6,7 @@ lose the fact. Three views of it are added up, each through a matrix of its own:
     fact = W [e_s; e_r; e_o]          where a graph embedding places subject, relation and object
          + W_s mean(subject's words) + W_r mean(relation's words) + W_o mean(object's words)
          + number[n]                  "fact 3": how the prompt calls it
+         + mark[m]                    what is known of it already: that the question names its subject, say
 
 The words' vectors are rows of the model's own table, which facts read and do not change: were it otherwise, learning to
 answer from facts would rewrite what words mean. The cost grows with the number of facts and not with its square.
@@ -27,6 +28,7 @@ not a slot's text can come out.
 
 The loss asks the gate at every place of the answer (`gate`: -log of the chance of what it should have said), and the
 pointer wherever a name begins (-log of the chance of all slots that would have been right: several may say "Lima").
+A slot is used once: what was copied from it is not copied from it again (`unused`), or lists would go in circles.
 
 Shapes: B batch, T time, N facts, S = 2N slots (2n is fact n's subject, 2n + 1 its object), L tokens of a text, D model
 width, V width of a fact's three embeddings, F fact width, K pointer width, A slots that are right at once,
@@ -65,12 +67,21 @@ class FactEncoder(Module):
     """Each fact to one vector."""
 
     def __init__(
-        self, d_model: int, d_fact: int, d_vector: int, n_number: int, *, rng: np.random.Generator, std: float = 0.02
+        self,
+        d_model: int,
+        d_fact: int,
+        d_vector: int,
+        n_number: int,
+        n_mark: int = 0,
+        *,
+        rng: np.random.Generator,
+        std: float = 0.02,
     ) -> None:
         """
         Args:
             d_vector: width of one embedding of the graph; 0 where there are none.
             n_number: numbers that a prompt may give, 0 (for "none") included.
+            n_mark: classes of what may be known of a fact, 0 (for "nothing") included; 0 where there are none.
         """
         if d_vector:
             self.vectors = Linear(3 * d_vector, d_fact, bias=False, rng=rng, std=std)
@@ -78,6 +89,8 @@ class FactEncoder(Module):
         self.relation = Linear(d_model, d_fact, bias=False, rng=rng, std=std)
         self.object = Linear(d_model, d_fact, bias=False, rng=rng, std=std)
         self.number = Embedding(n_number, d_fact, rng=rng, std=std)
+        if n_mark:
+            self.mark = Embedding(n_mark, d_fact, rng=rng, std=std)
 
     def forward(
         self,
@@ -87,12 +100,14 @@ class FactEncoder(Module):
         object_BNL: Ids,
         number_BN: Ids,
         table_WD: Array,
+        mark_BN: Ids | None = None,
     ) -> Array:
         """
         Args:
             vectors_BNV: embeddings of subject, relation and object side by side.
             subject_BNL, relation_BNL, object_BNL: their texts as tokens, -1 where there is none.
             number_BN: numbers beyond the table count as 0, "none".
+            mark_BN: as number_BN; None is 0 for all.
             table_WD: the model's token table.
 
         Returns:
@@ -103,11 +118,16 @@ class FactEncoder(Module):
         facts_BNF = facts_BNF + self.subject(mean_embedding(table_WD, subject_BNL))
         facts_BNF = facts_BNF + self.relation(mean_embedding(table_WD, relation_BNL))
         facts_BNF = facts_BNF + self.object(mean_embedding(table_WD, object_BNL))
+        if hasattr(self, "mark"):
+            mark_BN = np.zeros_like(number_BN) if mark_BN is None else mark_BN
+            facts_BNF = facts_BNF + self.mark(np.where(mark_BN < len(self.mark.weight.value), mark_BN, 0))
         return facts_BNF + self.vectors(vectors_BNV) if hasattr(self, "vectors") else facts_BNF
 
     def backward(self, d_facts_BNF: Array) -> Array | None:
         """A sum hands its gradient to every term. Returns d_vectors_BNV, where the model takes vectors."""
         self.number.backward(d_facts_BNF)
+        if hasattr(self, "mark"):
+            self.mark.backward(d_facts_BNF)
         for layer in (self.subject, self.relation, self.object):
             layer.backward(d_facts_BNF)
         return self.vectors.backward(d_facts_BNF) if hasattr(self, "vectors") else None
@@ -147,6 +167,16 @@ class CopyHead(Module):
         self.role.gradient += d_key_BN2K.sum(axis=(0, 1))
         d_hidden_BTD = self.query.backward(d_scaled_BTS @ key_BSK) + self.gate.backward(d_gate_BT[..., None])
         return d_hidden_BTD, self.key.backward(d_key_BN2K.sum(axis=2))
+
+
+def unused(starts_BTA: Ids, n_slot: int) -> Visible:
+    """Which slots, unused_BTS, no name before a place was taken from: the first of its right slots is where it is from.
+
+    >>> unused(np.array([[[1], [-1], [0]]]), 2)[0].tolist()    # slot 1 is taken at place 0, so it is gone from place 1
+    [[True, True], [True, False], [True, False]]
+    """
+    taken_BTS = starts_BTA[..., :1] == np.arange(n_slot)
+    return np.asarray(np.cumsum(taken_BTS, axis=1) - taken_BTS == 0)
 
 
 def pointer(scores_BTS: Array, visible_BTS: Visible) -> Array:
