@@ -24,11 +24,13 @@ HERE = "tests/reference"
 LADDER = (f"{HERE}/test_choice.py", f"{HERE}/test_ladder.py")
 """Twin against twin: what must notice a bug in PyTorch."""
 TWIN = (f"{HERE}/test_judges.py", f"{HERE}/test_properties.py", *LADDER)
-KNOWLEDGE = "tests/model/test_knowledge_parity.py"
+KNOWLEDGE, ISLANDS = "tests/model/test_knowledge_parity.py", "tests/model/test_islands.py"
 OWN = {
     "reference/knowledge.py": (f"{HERE}/test_judges.py", KNOWLEDGE),
     "model/knowledge.py": (KNOWLEDGE,),
     "model/copying.py": (KNOWLEDGE,),
+    "reference/islands.py": (ISLANDS,),
+    "model/islands.py": (ISLANDS,),
     "reference/quantize.py": (f"{HERE}/test_reference_quantize.py",),
     "reference/tokenizer.py": (f"{HERE}/test_reference_tokenizer.py",),
     "reference/utils.py": (f"{HERE}/test_reference_utils.py",),

@@ -133,8 +133,8 @@ MODEL_BUGS = (
     Bug(
         "model: position gradient averaged over the batch",
         MODEL,
-        "self.position.backward(d_x_BTD.sum(axis=0))",
-        "self.position.backward(d_x_BTD.mean(axis=0))",
+        "self.position.backward(d_x_BTD.sum(axis=0)",
+        "self.position.backward(d_x_BTD.mean(axis=0)",
     ),
     Bug(
         "model: normed embeddings backward missing", MODEL, "d_x_BTD = rms_norm_backward(d_x_BTD, *self.memory)", "pass"
@@ -148,14 +148,26 @@ MODEL_BUGS = (
     Bug(
         "model: cached tokens start at place 0 again",
         MODEL,
-        "places_T = np.arange(past, past + ids_BT.shape[1])",
-        "places_T = np.arange(ids_BT.shape[1])",
+        "places: Ids = np.arange(past, past + n_new)",
+        "places: Ids = np.arange(n_new)",
     ),
     Bug(
         "model: cache position off by one",
         MODEL,
-        "places_T = np.arange(past, past + ids_BT.shape[1])",
-        "places_T = np.arange(max(0, past - 1), max(0, past - 1) + ids_BT.shape[1])",
+        "places: Ids = np.arange(past, past + n_new)",
+        "places: Ids = np.arange(max(0, past - 1), max(0, past - 1) + n_new)",
+    ),
+    Bug(
+        "islands: the question sees no fact",
+        "reference/islands.py",
+        "(asking_BT1 == 0) | (asked_B1S == 0)",
+        "(asked_B1S == 0)",
+    ),
+    Bug(
+        "islands: the mainland goes on behind the shortest",
+        "reference/islands.py",
+        "start += max(((run == each)",
+        "start += min(((run == each)",
     ),
     Bug("start: residual outputs not scaled down", MODEL, "std / math.sqrt(2 * config.n_layer)", "std"),
     Bug(

@@ -42,6 +42,12 @@ PYTORCH_BUGS = (
         "stacked_TS = bias.repeat_interleave(group, 0)",
     ),
     Bug(
+        "PyTorch, islands: the mainland goes on behind all of them",
+        "model/islands.py",
+        "start += max(lengths.values(), default=0)",
+        "start += sum(lengths.values())",
+    ),
+    Bug(
         "PyTorch, QK-norm: keys take the queries' scale",
         "model/attention.py",
         "rms_norm(k_BKSE, self.key_norm,",

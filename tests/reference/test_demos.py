@@ -29,6 +29,10 @@ PHRASES = {
     "roles": ["blocks.0.attention.query.weight     32 x 32     matrix     Muon", "0      exp_avg"],
     "model": ["ln 20 = 3.00", "56,544 numbers", "Written at temperature 1.5", "Next: lora"],
     "knowledge": ["'Man'    -> c 0.33, the end 0.67", "'Manchester' with 0.30", "not a fact, but how to look one up"],
+    "islands": [
+        "Peru      1    3      see    see    see    see",
+        "as islands                   facts 0.000   question 0.000",
+    ],
     "lora": ["exactly what it said: True", "to the last bit: True"],
     "quantize": ["scale / 2 = 0.067", "(float32)", "it is the default"],
     "safetensors": ["the header has 160 bytes", "a pickle"],

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from groundzero.model.cache import CacheRows
 from groundzero.model.config import GPTConfig
 from groundzero.model.fused import rms_norm, rotate
+from groundzero.model.islands import MAINLAND
 from groundzero.model.layers import Linear, linear_together
 
 EXPLICIT_UP_TO = 1024
@@ -42,16 +43,18 @@ def make_mask(
     *,
     window: int = 0,
     documents_BT: Tensor | None = None,
+    islands_BS: Tensor | None = None,
     positions_BT: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Mask:
-    """A query sees itself and what came before, within the window and its own document.
+    """A query sees itself and what came before, within the window, its own document, its own island and the mainland.
 
     Args:
         n_query, n_key: T and S; query t stands at place S - T + t unless `positions_BT` says otherwise.
         window: how many tokens back a query sees, itself included; 0 is all.
         documents_BT: document of each token (needs T == S).
+        islands_BS: island of each key (see `model.islands`), those of the queries among them.
         positions_BT: the place of each query among the keys, for rows of different lengths.
     """
     key_S = torch.arange(n_key, device=device)
@@ -64,7 +67,12 @@ def make_mask(
         visible = visible & (key_S > query - window)
     if documents_BT is not None:
         visible = visible & (documents_BT[:, None, :, None] == documents_BT[:, None, None, :])
-    causal = n_query == n_key and not window and documents_BT is None and positions_BT is None
+    if islands_BS is not None:
+        own_BT = islands_BS[:, n_key - n_query :] if positions_BT is None else islands_BS.gather(1, positions_BT)
+        asking, asked = own_BT[:, None, :, None], islands_BS[:, None, None, :]
+        visible = visible & ((asking == MAINLAND) | (asked == MAINLAND) | (asking == asked))
+    plain = documents_BT is None and islands_BS is None and positions_BT is None
+    causal = n_query == n_key and not window and plain
     bias = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, float("-inf"))
     return Mask(bias, causal)
 

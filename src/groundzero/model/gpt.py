@@ -170,6 +170,7 @@ class GPT(nn.Module):
         *,
         cache: KVCache | CacheRows | None = None,
         documents_BT: Tensor | None = None,
+        islands_BS: Tensor | None = None,
         positions_BT: Tensor | None = None,
         side_inputs: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -180,6 +181,8 @@ class GPT(nn.Module):
             targets_BT: the tokens to predict, -1 where none counts.
             cache: keys and values of earlier tokens; the new ones are appended.
             documents_BT: document of each token; attention then stays within it. None attends across.
+            islands_BS: island of each token, those in the cache included (see `model.islands`); their positions go in
+                `positions_BT`. None has no islands.
             positions_BT: place of each token, where it is not simply its column; within the context.
             side_inputs: further inputs by name, for models that declare them in `side_input_names`.
 
@@ -191,7 +194,12 @@ class GPT(nn.Module):
             InputError: the sequence does not fit a model whose positions are a table.
         """
         hidden_BTD = self.hidden(
-            ids_BT, cache=cache, documents_BT=documents_BT, positions_BT=positions_BT, side_inputs=side_inputs
+            ids_BT,
+            cache=cache,
+            documents_BT=documents_BT,
+            islands_BS=islands_BS,
+            positions_BT=positions_BT,
+            side_inputs=side_inputs,
         )
         logits_BTV = self.logits(hidden_BTD)
         if targets_BT is None:
@@ -204,10 +212,11 @@ class GPT(nn.Module):
         targets_BT: Tensor,
         *,
         documents_BT: Tensor | None = None,
+        islands_BS: Tensor | None = None,
         positions_BT: Tensor | None = None,
     ) -> Tensor:
         """The loss of `forward` alone, fused with the output layer: what training calls."""
-        hidden_BTD = self.hidden(ids_BT, documents_BT=documents_BT, positions_BT=positions_BT)
+        hidden_BTD = self.hidden(ids_BT, documents_BT=documents_BT, islands_BS=islands_BS, positions_BT=positions_BT)
         return linear_cross_entropy(
             hidden_BTD.flatten(0, 1),
             self.head_weight,
@@ -227,6 +236,7 @@ class GPT(nn.Module):
         *,
         cache: KVCache | CacheRows | None = None,
         documents_BT: Tensor | None = None,
+        islands_BS: Tensor | None = None,
         positions_BT: Tensor | None = None,
         side_inputs: Mapping[str, Any] | None = None,
         weights_out: list[Tensor] | None = None,
@@ -246,7 +256,7 @@ class GPT(nn.Module):
         if rows is not None:
             rows.begin(n_new)
         x_BTD, turn = self._embed(ids_BT, rows, positions_BT)
-        mask = self._mask(n_new, rows, documents_BT, x_BTD)
+        mask = self._mask(n_new, rows, documents_BT, islands_BS, x_BTD)
         readings = self._readings(side_inputs, documents_BT)
         for block, reading in zip(self.blocks, readings, strict=True):
             if self.config.checkpoint_activations and self.training and rows is None and weights_out is None:
@@ -308,11 +318,19 @@ class GPT(nn.Module):
             x_BTD = F.dropout(x_BTD, config.dropout)
         return x_BTD, turn
 
-    def _mask(self, n_new: int, rows: CacheRows | None, documents_BT: Tensor | None, x_BTD: Tensor) -> Mask | None:
+    def _mask(
+        self,
+        n_new: int,
+        rows: CacheRows | None,
+        documents_BT: Tensor | None,
+        islands_BS: Tensor | None,
+        x_BTD: Tensor,
+    ) -> Mask | None:
         """The visibility of keys; None when a single new token sees all of them."""
         n_key = n_new if rows is None else rows.longest + n_new
         uneven = rows is not None and not rows.even
-        if n_new == 1 and not uneven and not (self.config.window and n_key > self.config.window):
+        limited = bool(self.config.window and n_key > self.config.window) or islands_BS is not None
+        if n_new == 1 and not uneven and not limited:
             return None
         positions = rows.positions(n_new) if rows is not None and uneven else None
         assert not isinstance(positions, slice)
@@ -321,6 +339,7 @@ class GPT(nn.Module):
             n_key,
             window=self.config.window,
             documents_BT=documents_BT,
+            islands_BS=islands_BS,
             positions_BT=positions,
             dtype=x_BTD.dtype,
             device=x_BTD.device,

@@ -186,6 +186,7 @@ class KnowledgeGPT(GPT):
         targets_BT: Tensor,
         *,
         documents_BT: Tensor | None = None,
+        islands_BS: Tensor | None = None,
         positions_BT: Tensor | None = None,
         facts: Facts | None = None,
         starts_BTA: Tensor | None = None,
@@ -195,6 +196,7 @@ class KnowledgeGPT(GPT):
             ids_BT,
             targets_BT,
             documents_BT=documents_BT,
+            islands_BS=islands_BS,
             positions_BT=positions_BT,
             facts=facts,
             starts_BTA=starts_BTA,
@@ -209,6 +211,7 @@ class KnowledgeGPT(GPT):
         targets_BT: Tensor,
         *,
         documents_BT: Tensor | None = None,
+        islands_BS: Tensor | None = None,
         positions_BT: Tensor | None = None,
         facts: Facts | None = None,
         starts_BTA: Tensor | None = None,
@@ -224,7 +227,13 @@ class KnowledgeGPT(GPT):
         """
         encoded = None if facts is None else self.encode_facts(facts, documents_BT)
         side_inputs = None if encoded is None else {FACTS: encoded}
-        hidden_BTD = self.hidden(ids_BT, documents_BT=documents_BT, positions_BT=positions_BT, side_inputs=side_inputs)
+        hidden_BTD = self.hidden(
+            ids_BT,
+            documents_BT=documents_BT,
+            islands_BS=islands_BS,
+            positions_BT=positions_BT,
+            side_inputs=side_inputs,
+        )
         next_token = linear_cross_entropy(
             hidden_BTD.flatten(0, 1),
             self.head_weight,

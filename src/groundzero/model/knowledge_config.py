@@ -26,6 +26,8 @@ class KnowledgeConfig(Settings):
     """Highest number by which a prompt lists its facts; those beyond it are read without a number."""
     max_mark: int = Field(0, ge=0)
     """Highest class of what is known of a fact beside its words; 0 where nothing is."""
+    isolate_facts: bool = False
+    """Facts in a prompt do not see each other (`model.islands`): how the model learnt to read them, and is to read."""
     d_copy: int = Field(0, ge=0)
     """Width of the pointer's queries and keys; `d_model` when 0."""
     copy_weight: float = Field(1.0, ge=0)

@@ -13,6 +13,7 @@ here imports PyTorch or any other part of groundzero. Each module runs as a demo
     model          the whole GPT: config.py, loss, and writing
     training       the loop that all the rest is for
     knowledge      facts as vectors, and copying names instead of spelling them
+    islands        facts in the prompt, without an order
     lora           teaching a trained model by changing almost nothing
     quantize       making a trained model small
     utils          batches and checkpoints (safetensors.py: the file format)

@@ -215,10 +215,10 @@ def rotary_frequencies(width: int, base: float, scaling: RotaryScaling | None = 
     return frequency_R * (keep_R + (1.0 - keep_R) / scaling.factor), 0.1 * math.log(scaling.factor) + 1.0
 
 
-def rotary_tables(positions_T: Ids, frequency_R: Array, factor: float = 1.0) -> tuple[Array, Array]:
-    """cos and sin of each position's angles, (T, R/2), float64."""
-    angle_TR = positions_T[:, None] * frequency_R
-    return np.cos(angle_TR) * factor, np.sin(angle_TR) * factor
+def rotary_tables(positions: Ids, frequency_R: Array, factor: float = 1.0) -> tuple[Array, Array]:
+    """cos and sin of each position's angles, float64: (T, R/2), or (B, T, R/2) for positions_BT."""
+    angle = positions[..., None] * frequency_R
+    return np.cos(angle) * factor, np.sin(angle) * factor
 
 
 def rotate(x_NTR: Array, cos_TR: Array, sin_TR: Array) -> Array:

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from groundzero.reference.activations import softmax
 from groundzero.reference.attention import Attention, KVCache, causal_mask
 from groundzero.reference.config import GPTConfig
+from groundzero.reference.islands import island_mask, island_positions
 from groundzero.reference.layers import (
     Dropout,
     Embedding,
@@ -99,21 +100,31 @@ class GPT(Module):
             std = 0.0 if config.init == "zero" else config.init_std
             self.head = Linear(config.d_model, config.padded_vocab_size, bias=False, rng=rng, std=std)
 
-    def forward(self, ids_BT: Ids, cache: KVCache | None = None, documents_BT: Ids | None = None) -> Array:
+    def forward(
+        self,
+        ids_BT: Ids,
+        cache: KVCache | None = None,
+        documents_BT: Ids | None = None,
+        islands_BS: Ids | None = None,
+    ) -> Array:
         """Scores of every next token.
 
         Args:
             cache: keys and values of the tokens before these; these are appended.
             documents_BT: the document of each token; none looks into another's.
+            islands_BS: the island of each token, those in the cache included; see `islands`.
 
         Returns:
             logits_BTV over the real vocabulary.
         """
-        past = 0 if cache is None else cache.length
-        places_T = np.arange(past, past + ids_BT.shape[1])
-        x_BTD = self._embed(ids_BT, places_T)
-        visible = causal_mask(len(places_T), past + len(places_T), window=self.config.window, documents_BT=documents_BT)
-        x_BTD = self.blocks(x_BTD, self._turn(places_T, x_BTD.dtype), visible, cache)
+        past, n_new = 0 if cache is None else cache.length, ids_BT.shape[1]
+        visible = causal_mask(n_new, past + n_new, window=self.config.window, documents_BT=documents_BT)
+        places: Ids = np.arange(past, past + n_new)
+        if islands_BS is not None:
+            visible = visible & island_mask(islands_BS, n_new)
+            places = island_positions(islands_BS)[:, past:]
+        x_BTD = self._embed(ids_BT, places)
+        x_BTD = self.blocks(x_BTD, self._turn(places, x_BTD.dtype), visible, cache)
         return self._score(self.final_norm(x_BTD))
 
     def backward(self, d_logits_BTV: Array) -> None:
@@ -121,25 +132,35 @@ class GPT(Module):
         d_x_BTD = self.blocks.backward(self.final_norm.backward(self._score_backward(d_logits_BTV)))
         self._embed_backward(d_x_BTD)
 
-    def loss(self, ids_BT: Ids, targets_BT: Ids, *, documents_BT: Ids | None = None, backward: bool = False) -> float:
+    def loss(
+        self,
+        ids_BT: Ids,
+        targets_BT: Ids,
+        *,
+        documents_BT: Ids | None = None,
+        islands_BS: Ids | None = None,
+        backward: bool = False,
+    ) -> float:
         """The mean cross-entropy in nats; with `backward`, gradients are added to every parameter."""
-        loss, d_logits_BTV = cross_entropy(self(ids_BT, documents_BT=documents_BT), targets_BT)
+        logits_BTV = self(ids_BT, documents_BT=documents_BT, islands_BS=islands_BS)
+        loss, d_logits_BTV = cross_entropy(logits_BTV, targets_BT)
         if backward:
             self.backward(d_logits_BTV)
         return loss
 
-    def _embed(self, ids_BT: Ids, places_T: Ids) -> Array:
-        """Tokens to vectors, with their places added where positions are a table."""
+    def _embed(self, ids_BT: Ids, places: Ids) -> Array:
+        """Tokens to vectors, with their places (T, or B, T where rows differ) added where positions are a table."""
         config = self.config
         x_BTD: Array = self.embedding(ids_BT)
         if config.scale_embeddings:
             x_BTD = x_BTD * math.sqrt(config.d_model)
-        if config.position != "rotary" and places_T[-1] >= config.context:
-            raise ValueError(f"place {places_T[-1]} is beyond the {config.context} places that this model has")
+        if config.position != "rotary" and places.max() >= config.context:
+            raise ValueError(f"place {places.max()} is beyond the {config.context} places that this model has")
         if config.position == "learned":
-            x_BTD = x_BTD + self.position(places_T)
+            x_BTD = x_BTD + self.position(places)
         elif config.position == "sinusoidal":
-            x_BTD = x_BTD + sinusoids(config.context, config.d_model)[places_T].astype(x_BTD.dtype)
+            x_BTD = x_BTD + sinusoids(config.context, config.d_model)[places].astype(x_BTD.dtype)
+        self.together = places.ndim == 1
         if config.norm_embeddings:
             self.memory = x_BTD, _ = rms_norm(x_BTD, config.norm_eps)
         return self.embedding_dropout(x_BTD)  # type: ignore[no-any-return]
@@ -150,19 +171,22 @@ class GPT(Module):
         if config.norm_embeddings:
             d_x_BTD = rms_norm_backward(d_x_BTD, *self.memory)
         if config.position == "learned":
-            self.position.backward(d_x_BTD.sum(axis=0))  # every sequence of the batch stood at the same places
+            # Every sequence of the batch stood at the same places, unless it had islands of its own.
+            self.position.backward(d_x_BTD.sum(axis=0) if self.together else d_x_BTD)
         if config.scale_embeddings:
             d_x_BTD = d_x_BTD * math.sqrt(config.d_model)
         self.embedding.backward(d_x_BTD)
 
-    def _turn(self, places_T: Ids, dtype: np.dtype[np.floating]) -> tuple[Array, Array] | None:
+    def _turn(self, places: Ids, dtype: np.dtype[np.floating]) -> tuple[Array, Array] | None:
         """The rotation of each place, for models whose positions are rotations."""
         config = self.config
         if config.position != "rotary":
             return None
         frequency_R, factor = rotary_frequencies(config.rotary_dim, config.rotary_base, config.rotary_scaling)
-        cos_TR, sin_TR = rotary_tables(places_T, frequency_R, factor)
-        return cos_TR.astype(dtype), sin_TR.astype(dtype)
+        cos, sin = rotary_tables(places, frequency_R, factor)
+        if places.ndim == 2:  # one turn for all heads of a row
+            cos, sin = cos[:, None], sin[:, None]
+        return cos.astype(dtype), sin.astype(dtype)
 
     def _score(self, hidden_BTD: Array) -> Array:
         """How well the final vector fits each token's row; squashed into (-cap, cap) where the config says so."""

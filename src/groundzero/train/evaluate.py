@@ -31,6 +31,7 @@ def evaluate(
         hidden_BTD = model.hidden(
             moved.tokens_BT,
             documents_BT=moved.documents_BT if isolate else None,
+            islands_BS=moved.extras.get("islands_BS"),
             positions_BT=moved.positions_BT if isolate else None,
             side_inputs={name: moved.extras[name] for name in model.side_input_names if name in moved.extras},
         )
