@@ -38,10 +38,10 @@ class Measure:
         return self.value <= self.aim if self.at_most else self.value >= self.aim
 
     def as_json(self) -> dict[str, Any]:
-        """`{name, value, n, unit, low, high, aim, reached, note}`."""
+        """`{name, value, n, unit, low, high, aim, at_most, reached, note}`."""
         return {
             "name": self.name, "value": self.value, "n": self.n, "unit": self.unit, "low": self.low,
-            "high": self.high, "aim": self.aim, "reached": self.reached, "note": self.note,
+            "high": self.high, "aim": self.aim, "at_most": self.at_most, "reached": self.reached, "note": self.note,
         }  # fmt: skip
 
 

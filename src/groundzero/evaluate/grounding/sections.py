@@ -1,10 +1,16 @@
-"""The sections of the exam, in the order of the report card."""
+"""The sections of the exam, in the order of the report card.
+
+A new one is a function in a file of its own, and a line here. A measure called `Two hops · model alone` stands on the
+card in the row `Two hops` and the column `model alone`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from groundzero.evaluate.grounding import answers, channels, citations, comparison, hallucination, refusal
+from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Section
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 
@@ -15,10 +21,22 @@ class Part:
 
     key: str
     """What `--only` calls it."""
-    examine: Callable[[Exam, ExamSettings], Section]
+    examine: Callable[[Exam], Section]
     work: Callable[[ExamSettings], int]
-    """Questions it will deal with, about: what it tells `Exam.advance` should come to that."""
+    """Questions it will deal with, about: what it tells `Exam.advance` comes to that."""
 
 
-PARTS: tuple[Part, ...] = ()
-"""All of them. A new section is a function in a file of its own and a line here."""
+def _with(examine: Callable[[Exam, Amounts], Section]) -> Callable[[Exam], Section]:
+    """A section that goes by the amounts of the exam."""
+    return lambda exam: examine(exam, exam.settings.amounts)
+
+
+PARTS: tuple[Part, ...] = (
+    Part("answers", answers.examine_answers, answers.work),
+    Part("citations", citations.examine_citations, citations.work),
+    Part("hallucination", hallucination.examine_hallucination, hallucination.work),
+    Part("refusal", refusal.examine_refusal, refusal.work),
+    Part("comparison", comparison.examine_comparison, comparison.work),
+    Part("channels", channels.examine_channels, channels.work),
+)
+"""All of them."""

@@ -6,6 +6,7 @@ both that returns a `Section`, and is entered in `sections.py`.
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.generate import Engine
 from groundzero.graph.copying import copy_graph
 from groundzero.graph.graph import Graph
@@ -29,8 +31,8 @@ from groundzero.settings import Settings
 
 _STRIDE = 1_000_003
 """Lessons between the first ones of two seeds."""
-_DRAWS = 8
-"""Lessons drawn for each that is wanted, before a graph is taken to have no more of a kind."""
+_PATIENCE = 300
+"""Lessons in a row without a new question, after which a graph is taken to have no more of a kind."""
 
 
 class ExamSettings(Settings):
@@ -44,6 +46,8 @@ class ExamSettings(Settings):
     """Of which questions are asked. The split into taught and held-out entities is the run's own."""
     batch: int = Field(default=64, ge=1)
     """Questions that the engine answers at once."""
+    amounts: Amounts = Field(default_factory=lambda: Amounts.parse({}))
+    """How much the sections do that change graphs, attack them, or take long."""
 
 
 def _no_progress(amount: int) -> None:
@@ -96,16 +100,17 @@ class Exam:
         Args:
             without: questions not to ask.
         """
-        seen, found = set(without), 0
-        for number in range(_DRAWS * count):
-            lesson = self.teacher.lesson(self.settings.seed * _STRIDE + number, kind)
+        seen, found, idle = set(without), 0, 0
+        for number in itertools.count(self.settings.seed * _STRIDE):
+            if found == count or idle == _PATIENCE:
+                return
+            lesson = self.teacher.lesson(number, kind)
             if lesson is None or lesson.question in seen:
+                idle += 1
                 continue
             seen.add(lesson.question)
-            found += 1
+            found, idle = found + 1, 0
             yield lesson
-            if found == count:
-                return
 
     def over(self, graph: Graph) -> GroundedModel:
         """The same model over another graph, which stays the caller's to close."""
