@@ -132,7 +132,7 @@ def _change(
     if further is not None:
         others.append(Question("further", lesson.question, old.subject, ((old.relation, False), (further, False))))
     pairs = [(each, each) for each in others]
-    if old.object is not None and isinstance(new, int):
+    if old.object is not None and isinstance(new, int) and not _is_said_otherwise(graph, old, new):
         pairs.append((_back(graph, phrasing, old, old.object), _back(graph, phrasing, old, new)))
     return Change(old, new, asked, tuple(pairs))
 
@@ -147,6 +147,13 @@ def _other_object(
         if node not in taken and isinstance(node, int) == (old.object is not None) and leads_on:
             return node
     return None
+
+
+def _is_said_otherwise(graph: Graph, old: Statement, new: EntityId) -> bool:
+    """Whether another relation holds between the subject and either object: then the way back may mean that one."""
+    ends = (old.object, new)
+    there = any(each.object in ends and each.id != old.id for each in graph.store.outgoing(old.subject))
+    return there or any(each.object == old.subject for end in ends if end for each in graph.store.outgoing(end))
 
 
 def _back(graph: Graph, phrasing: Phrasing, old: Statement, object_: EntityId) -> Question:

@@ -105,7 +105,7 @@ def _edit(model: GroundedModel, change: Change, tally: _Tally) -> None:
     tally.formed["asked"] += 1
     if before.answers != change.asked.right(graph):
         return
-    understood = [pair for pair in change.others if _is_right(pair[0], reply(model, pair[0].text), change, graph)]
+    understood = [pair for pair in change.others if _is_understood(model, *pair, change)]
     tally.formed.update(each.probe for each, _ in change.others)
     tally.counted.update(("asked", *(each.probe for each, _ in understood)))
     started = time.perf_counter()
@@ -127,6 +127,13 @@ def _edit(model: GroundedModel, change: Change, tally: _Tally) -> None:
             tally.right[later.probe] += 1
         else:
             _keep(tally, later.probe, later.text, name_of(graph, change.new), now.by_rule)
+
+
+def _is_understood(model: GroundedModel, earlier: Question, later: Question, change: Change) -> bool:
+    """Whether a question is answered rightly before the edit, and what is asked after it for what it is, too."""
+    if not _is_right(earlier, reply(model, earlier.text), change, model.graph):
+        return False
+    return earlier is later or reply(model, later.text).answers == later.right(model.graph)
 
 
 def _is_right(question: Question, found: Reply, change: Change, graph: Graph) -> bool:
