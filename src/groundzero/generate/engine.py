@@ -31,7 +31,7 @@ from groundzero.generate.evidence import check_evidence
 from groundzero.generate.generation import Generation
 from groundzero.generate.joints import TokenStarts
 from groundzero.generate.prefix import PrefixCache
-from groundzero.generate.request import Completion, Event, Handle, Request
+from groundzero.generate.request import Completion, Event, Handle, Request, check_islands
 from groundzero.generate.rows import LiveRows
 from groundzero.generate.side_inputs import check_side_inputs
 from groundzero.generate.text import TextStream
@@ -102,13 +102,14 @@ class Engine:
         """Queue a request; it joins the batch at the next step that has a row free.
 
         Raises:
-            InputError: a token id the model has not, side inputs or evidence it does not take, or a prompt that does
-                not fit while `overflow` is "stop".
+            InputError: a token id the model has not, side inputs or evidence it does not take, islands that are not
+                those of the prompt, or a prompt that does not fit while `overflow` is "stop".
         """
         check_side_inputs(request.side_inputs, getattr(self.model, "side_input_names", ()))
         if request.evidence is not None:
             check_evidence(request.evidence, self.model, self.tokenizer)
         ids = self.prompt_ids(request)
+        check_islands(request)
         if len(ids) > self.context and request.sampling.overflow == "stop":
             raise InputError(
                 f"The prompt has {len(ids)} tokens and the model's context is {self.context}.",

@@ -14,6 +14,7 @@ from groundzero.generate.evidence import encode
 from groundzero.generate.joints import TokenStarts
 from groundzero.generate.request import Completion, Event, FinishReason, Handle, TokenLogprob
 from groundzero.generate.text import TextStream
+from groundzero.model.islands import MAINLAND, island_positions
 from groundzero.model.knowledge import FACTS, KnowledgeGPT
 from groundzero.tokenizer import Tokenizer
 
@@ -37,6 +38,9 @@ class Generation:
         self.processors = [processor.fresh() for processor in handle.request.processors]
         self.ids = list(ids)
         """Prompt and answer."""
+        given = handle.request.islands
+        self.islands = None if given is None else list(given)
+        """Of each of `ids`."""
         self.n_prompt = len(ids)
         self.row = -1
         """Row of the key/value cache, once it runs."""
@@ -49,6 +53,7 @@ class Generation:
         self.start = len(ids) - self._kept if len(ids) > context else 0
         """The first token that the model still sees."""
         self.truncated = self.start
+        self._saved = self._places_saved()
         self.seed = self.config.seed if self.config.seed is not None else secrets.randbelow(MAX_SEED + 1)
         self._random = np.random.Generator(np.random.PCG64(self.seed))
         self._text = text
@@ -69,6 +74,22 @@ class Generation:
     def read_ids(self) -> list[int]:
         """The tokens whose keys and values the next step needs: all that are visible but the newest."""
         return self.ids[self.start : -1]
+
+    @property
+    def read_islands(self) -> list[int] | None:
+        """The islands of those."""
+        return None if self.islands is None else self.islands[self.start : -1]
+
+    @property
+    def reading(self) -> tuple[bytes, tuple[int, ...], tuple[int, ...] | None]:
+        """What their keys and values depend on: equal for equal ones only."""
+        islands = self.read_islands
+        return self.salt, tuple(self.read_ids), None if islands is None else tuple(islands)
+
+    @property
+    def newest_position(self) -> int:
+        """Where the newest token stands, on the mainland."""
+        return self.n_read - self._saved
 
     @property
     def n_read(self) -> int:
@@ -110,6 +131,8 @@ class Generation:
         if (token == eos_id and not self.config.ignore_eos) or token in self.config.stop_ids:
             return self.finish("eos" if token == eos_id else "stop")
         self.ids.append(token)
+        if self.islands is not None:
+            self.islands.append(MAINLAND)
         if self.copier is not None:
             self.copier.took(token)
         if self._logprobs is not None and logprob is not None:
@@ -124,6 +147,7 @@ class Generation:
                 return self.finish("length", (token,), piece)
             self.start = len(self.ids) - self._kept
             self.slides += 1
+            self._saved = self._places_saved()
         return self._event((token,), piece)
 
     def finish(self, reason: FinishReason, ids: tuple[int, ...] = (), piece: str = "") -> Event:
@@ -146,6 +170,13 @@ class Generation:
             copied=self.copier.finish() if self.copier is not None else (),
         )
         return self._event(ids, piece)
+
+    def _places_saved(self) -> int:
+        """How far behind its place among the visible tokens the newest one stands, since islands share positions."""
+        if self.islands is None:
+            return 0
+        visible = self.islands[self.start :]
+        return len(visible) - 1 - island_positions(visible)[-1]
 
     def fail(self, error: Exception) -> Event:
         """End with an error, which `Handle.result` raises."""

@@ -14,6 +14,7 @@ Shapes: T tokens read, G generated tokens, V vocabulary, N facts, F width of a f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from groundzero.generate.copying import Copier, Explanation
 from groundzero.generate.engine import Engine
 from groundzero.generate.evidence import Channel, CopiedSpan, encode
 from groundzero.generate.request import Completion, Request
+from groundzero.model.islands import MAINLAND, island_positions
 from groundzero.model.knowledge import FACTS, KnowledgeGPT
 
 
@@ -40,14 +42,15 @@ def measure_channels(
     if evidence is None or not completion.ids:
         return {}
     replay = _Replay(engine, request, completion)
-    prompt_ids = engine.prompt_ids(request)
-    mixed_GV, own_GV = replay.distributions(prompt_ids, attention=True)
+    prompt_ids, islands = engine.prompt_ids(request), request.islands
+    mixed_GV, own_GV = replay.distributions(prompt_ids, attention=True, islands=islands)
     found: dict[Channel, float] = {}
     if "prompt" in evidence.channels and plain_prompt is not None:
         plain_ids = engine.prompt_ids(Request(plain_prompt, add_bos=request.add_bos))
         found["prompt"] = _moved(mixed_GV, replay.distributions(plain_ids, attention=True)[0])
     if replay.attends:
-        found["attention"] = _moved(mixed_GV, replay.distributions(prompt_ids, attention=False)[0])
+        without_GV, _ = replay.distributions(prompt_ids, attention=False, islands=islands)
+        found["attention"] = _moved(mixed_GV, without_GV)
     if replay.copies:
         found["copy"] = _moved(mixed_GV, own_GV)
     return found
@@ -71,7 +74,9 @@ class _Replay:
         self.copies = "copy" in channels and bool(evidence.surfaces)
 
     @torch.inference_mode()
-    def distributions(self, prompt_ids: Sequence[int], *, attention: bool) -> tuple[Tensor, Tensor]:
+    def distributions(
+        self, prompt_ids: Sequence[int], *, attention: bool, islands: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Probabilities at the places of the answer, with copying and without: each (G, V)."""
         model, answer = self._engine.model, list(self._completion.ids)
         ids = [*prompt_ids, *answer]
@@ -82,10 +87,16 @@ class _Replay:
         if facts_NF is not None and self.attends and attention:
             visible_N = torch.ones(len(facts_NF), dtype=torch.bool, device=facts_NF.device)
             side_inputs = {FACTS: (facts_NF[None], visible_N[None])}
+        places: dict[str, Any] = {}
+        if islands is not None:
+            seen = [*islands, *[MAINLAND] * len(answer)][first:-1]
+            places["islands_BS"] = torch.tensor([seen], device=model.device)
+            places["positions_BT"] = torch.tensor([island_positions(seen)], device=model.device)
+        ids_1T = torch.tensor([ids[first:-1]], device=model.device)
         training = model.training
         model.eval()
         try:
-            hidden_TD = model.hidden(torch.tensor([ids[first:-1]], device=model.device), side_inputs=side_inputs)[0]
+            hidden_TD = model.hidden(ids_1T, side_inputs=side_inputs, **places)[0]
         finally:
             model.train(training)
         hidden_GD = hidden_TD[len(hidden_TD) - n_place :]

@@ -1,8 +1,9 @@
 """Keys and values of token prefixes seen before, so that a shared beginning (a chat so far, say) is read once.
 
-A prefix is kept in blocks of 16 tokens. A block's key is a hash of the block before it and its own tokens; the first
-hangs on the model's version and the side inputs. So a hit means the same tokens from the first on, the same weights
-and the same evidence. The least recently used blocks go first when the bytes run out, ends before beginnings.
+A prefix is kept in blocks of 16 tokens. A block's key is a hash of the block before it, its own tokens and, in prompts
+with islands, their islands; the first hangs on the model's version and the side inputs. So a hit means the same tokens
+from the first on, seeing each other alike, the same weights and the same evidence. The least recently used blocks go
+first when the bytes run out, ends before beginnings.
 
 Shapes: L layers, K key/value heads, T tokens of a block, E head_dim.
 """
@@ -45,14 +46,17 @@ class PrefixCache:
         self._blocks.clear()
         self.nbytes = 0
 
-    def restore(self, cache: KVCache, row: int, ids: Sequence[int], salt: bytes) -> int:
+    def restore(
+        self, cache: KVCache, row: int, ids: Sequence[int], salt: bytes, islands: Sequence[int] | None = None
+    ) -> int:
         """Fill an empty row with the longest known prefix of `ids`; returns its length in tokens.
 
         Args:
             salt: model version and side inputs, from `salt_of`.
+            islands: of each of `ids`, where the prompt has some.
         """
         keys = []
-        for key in _block_keys(ids, salt):
+        for key in _block_keys(ids, salt, islands):
             if key not in self._blocks:
                 break
             keys.append(key)
@@ -64,10 +68,12 @@ class PrefixCache:
             cache.write_row(row, torch.cat([k for k, _ in blocks], dim=2), torch.cat([v for _, v in blocks], dim=2))
         return BLOCK * len(keys)
 
-    def keep(self, cache: KVCache, row: int, ids: Sequence[int], salt: bytes) -> None:
+    def keep(
+        self, cache: KVCache, row: int, ids: Sequence[int], salt: bytes, islands: Sequence[int] | None = None
+    ) -> None:
         """Remember the full blocks of a row that holds `ids`."""
         keys = []
-        for index, key in enumerate(islice(_block_keys(ids, salt), cache.lengths[row] // BLOCK)):
+        for index, key in enumerate(islice(_block_keys(ids, salt, islands), cache.lengths[row] // BLOCK)):
             keys.append(key)
             if key not in self._blocks:
                 span = slice(index * BLOCK, (index + 1) * BLOCK)
@@ -101,11 +107,12 @@ def salt_of(version: int, side_hash: bytes) -> bytes:
     return hashlib.sha256(version.to_bytes(8, "little") + side_hash).digest()
 
 
-def _block_keys(ids: Sequence[int], salt: bytes) -> Iterator[bytes]:
+def _block_keys(ids: Sequence[int], salt: bytes, islands: Sequence[int] | None) -> Iterator[bytes]:
+    """With islands a block is twice as many bytes, so that no prompt without them has its key."""
     key = salt
     for start in range(0, len(ids) - BLOCK + 1, BLOCK):
-        tokens = b"".join(token.to_bytes(4, "little") for token in ids[start : start + BLOCK])
-        key = hashlib.sha256(key + tokens).digest()
+        numbers = [*ids[start : start + BLOCK], *(() if islands is None else islands[start : start + BLOCK])]
+        key = hashlib.sha256(key + b"".join(number.to_bytes(4, "little") for number in numbers)).digest()
         yield key
 
 

@@ -9,8 +9,10 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from groundzero.errors import InputError
 from groundzero.generate.config import SamplingConfig
 from groundzero.generate.evidence import CopiedSpan, Evidence
+from groundzero.model.islands import MAINLAND
 
 FinishReason = Literal["length", "stop", "eos", "cancelled", "error"]
 
@@ -51,6 +53,9 @@ class Request:
     """Facts that knowledge layers may read and copy from, and through which channels."""
     add_bos: bool | None = None
     """Begin a text prompt with <BOS>; as the model was trained when None."""
+    islands: Sequence[int] | None = None
+    """The island of each id of the prompt (`model.islands`), for models that read facts apart; the last is the
+    mainland, 0, and so is the answer. None has no islands."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +146,23 @@ class Handle:
             raise self.error
         assert self.completion is not None, "the request has not finished"
         return self.completion
+
+
+def check_islands(request: Request) -> None:
+    """
+    Raises:
+        InputError: the islands are not those of the prompt.
+    """
+    if request.islands is None:
+        return
+    if isinstance(request.prompt, str) or len(request.prompt) != len(request.islands):
+        count = "text" if isinstance(request.prompt, str) else f"{len(request.prompt)} ids"
+        raise InputError(
+            f"A prompt of {count} has {len(request.islands)} islands.",
+            remedy="Give the prompt as token ids, and one island for each.",
+        )
+    if not request.islands or request.islands[-1] != MAINLAND or min(request.islands) < 0:
+        raise InputError(
+            f"A prompt cannot have the islands {list(request.islands)}.",
+            remedy="Give 0 or more, and 0 for the last id: the answer sees everything.",
+        )

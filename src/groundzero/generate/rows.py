@@ -6,6 +6,7 @@ Shapes: B rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from groundzero.generate.sampling import RowSettings
 from groundzero.generate.side_inputs import hash_side_inputs, pad_side_inputs
 from groundzero.model.cache import KVCache
 from groundzero.model.gpt import GPT
+from groundzero.model.islands import MAINLAND, island_positions
 
 PREFILL_TOKENS = 2048
 """Most tokens, over all rows, that one forward pass reads; bounds the memory of a long prompt."""
@@ -81,7 +83,9 @@ class LiveRows:
             generation.row = len(self._live)
             self._live.append(generation)
             if self.prefixes is not None:
-                restored = self.prefixes.restore(cache, generation.row, generation.read_ids, generation.salt)
+                restored = self.prefixes.restore(
+                    cache, generation.row, generation.read_ids, generation.salt, generation.read_islands
+                )
                 generation.cached_tokens = restored
         self._count(fresh)
         self._batch = None
@@ -97,7 +101,7 @@ class LiveRows:
             if not generation.finished:
                 continue
             if self.prefixes is not None and generation.handle.error is None:
-                self.prefixes.keep(cache, row, generation.read_ids, generation.salt)
+                self.prefixes.keep(cache, row, generation.read_ids, generation.salt, generation.read_islands)
             last = self._live.pop()
             if last is not generation:
                 cache.copy_row(last.row, row)
@@ -117,14 +121,14 @@ class LiveRows:
         """
         cache = self._cache
         assert cache is not None
-        leaders: dict[tuple[bytes, tuple[int, ...]], Generation] = {}
+        leaders: dict[Any, Generation] = {}
         followers: list[tuple[Generation, Generation]] = []
         for generation in self._live:
             if generation.n_read == cache.lengths[generation.row]:
                 continue
             if generation.n_read < cache.lengths[generation.row]:  # the context slid: the same tokens, other places
                 cache.truncate(generation.row, 0)
-            leader = leaders.setdefault((generation.salt, tuple(generation.read_ids)), generation)
+            leader = leaders.setdefault(generation.reading, generation)
             if leader is not generation:
                 followers.append((leader, generation))
         for group in _groups(list(leaders.values()), cache, context):
@@ -133,7 +137,7 @@ class LiveRows:
             cache.copy_row(leader.row, generation.row)
         if self.prefixes is not None:
             for generation in leaders.values():
-                self.prefixes.keep(cache, generation.row, generation.read_ids, generation.salt)
+                self.prefixes.keep(cache, generation.row, generation.read_ids, generation.salt, generation.read_islands)
 
     def next_logits(self) -> Tensor:
         """Run every row's newest token through the model; logits_BV of what follows, float32.
@@ -144,10 +148,14 @@ class LiveRows:
         newest_B1 = torch.tensor([generation.ids[-1:] for generation in self._live], device=self.model.device)
         _, side_inputs = self._settings_and_side_inputs()
         rows = self._cache.rows(0, len(self._live))
+        places: dict[str, Any] = {}
+        if any(generation.islands is not None for generation in self._live):
+            positions = [[generation.newest_position] for generation in self._live]
+            places["positions_BT"] = torch.tensor(positions, device=self.model.device)
         if not any(generation.copier for generation in self._live):
-            logits_BTV, _ = self.model(newest_B1, cache=rows, side_inputs=side_inputs)
+            logits_BTV, _ = self.model(newest_B1, cache=rows, side_inputs=side_inputs, **places)
             return self._known(logits_BTV)
-        hidden_BTD = self.model.hidden(newest_B1, cache=rows, side_inputs=side_inputs)
+        hidden_BTD = self.model.hidden(newest_B1, cache=rows, side_inputs=side_inputs, **places)
         logits_BV = self._known(self.model.logits(hidden_BTD)).clone()
         for generation in self._live:
             if generation.copier is not None:
@@ -169,8 +177,12 @@ class LiveRows:
         longest = max(map(len, missing))
         ids_BT = torch.tensor([ids + [0] * (longest - len(ids)) for ids in missing], device=self.model.device)
         side_inputs = self._side_inputs_of(group)
+        places = _Places.of(group, cache, longest)
+        done = 0
         for chunk_BT in torch.split(ids_BT, max(1, PREFILL_TOKENS // len(group)), dim=1):
-            self.model.hidden(chunk_BT, cache=cache.rows(first, stop), side_inputs=side_inputs)
+            given: dict[str, Any] = {} if places is None else places.between(done, done + chunk_BT.shape[1])
+            self.model.hidden(chunk_BT, cache=cache.rows(first, stop), side_inputs=side_inputs, **given)
+            done += chunk_BT.shape[1]
         for generation in group:
             cache.truncate(generation.row, generation.n_read)
 
@@ -219,10 +231,42 @@ class LiveRows:
         return self.model.prepare_side_inputs(padded)
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Islands and positions of the tokens of neighbouring rows, those in the cache among them.
+
+    Shapes: S tokens held and read at last, the padding included.
+    """
+
+    islands_BS: Tensor
+    positions_BS: Tensor
+    held_B1: Tensor
+    """Tokens in the cache before."""
+
+    @classmethod
+    def of(cls, group: Sequence[Generation], cache: KVCache, n_new: int) -> _Places | None:
+        """None where no row has islands."""
+        if all(generation.islands is None for generation in group):
+            return None
+        held = [cache.lengths[generation.row] for generation in group]
+        longest = max(held) + n_new
+        rows = [generation.read_islands or [] for generation in group]
+        islands = [row + [MAINLAND] * (longest - len(row)) for row in rows]
+        device = cache.keys_LBKSE.device
+        parts = (islands, [island_positions(row) for row in islands], [[length] for length in held])
+        return cls(*(torch.tensor(part, device=device) for part in parts))
+
+    def between(self, first: int, stop: int) -> dict[str, Tensor]:
+        """What the model needs for the new tokens [first, stop)."""
+        n_key = int(self.held_B1.max()) + stop
+        places_BT = self.held_B1 + torch.arange(first, stop, device=self.held_B1.device)
+        return {"islands_BS": self.islands_BS[:, :n_key], "positions_BT": self.positions_BS.gather(1, places_BT)}
+
+
 def _reading_order(fresh: Sequence[Generation]) -> list[Generation]:
-    first: dict[tuple[bytes, tuple[int, ...]], Generation] = {}
+    first: dict[Any, Generation] = {}
     for generation in fresh:
-        first.setdefault((generation.salt, tuple(generation.read_ids)), generation)
+        first.setdefault(generation.reading, generation)
     leaders = set(map(id, first.values()))
     return sorted(fresh, key=lambda generation: (id(generation) not in leaders, generation.n_read))
 

@@ -26,6 +26,7 @@ from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.ground.lessons import Lesson, Teacher
 from groundzero.ground.prompt import Exercise, Vectors, exercise
 from groundzero.model import facts as network
+from groundzero.model.islands import island_positions
 from groundzero.settings import Settings
 from groundzero.tokenizer import Tokenizer
 
@@ -54,6 +55,7 @@ class LessonLoader:
         examiner: draws those that are validated with.
         batch_size: lessons in a batch.
         vectors: of facts, d_vector x 3 numbers each.
+        isolate_facts: facts in a prompt do not see each other.
 
     Raises:
         InputError: the graph gives no lesson that fits the context.
@@ -71,6 +73,7 @@ class LessonLoader:
         channels: ChannelSettings | None = None,
         vectors: Vectors | None = None,
         d_vector: int = 0,
+        isolate_facts: bool = False,
         validation_lessons: int = 256,
     ) -> None:
         if batch_size < 1:
@@ -78,7 +81,7 @@ class LessonLoader:
         self.batch_size, self.context = batch_size, context
         self._teacher, self._examiner, self._tokenizer = teacher, examiner, tokenizer
         self._channels = channels or ChannelSettings.parse({})
-        self._vectors, self._d_vector = vectors, d_vector
+        self._vectors, self._d_vector, self._isolate = vectors, d_vector, isolate_facts
         self._validation = [
             each for n in range(validation_lessons) if (each := self._exercise(examiner, n)) is not None
         ]
@@ -143,7 +146,7 @@ class LessonLoader:
         channels = open_channels(lesson, self._channels, rng)
         without: frozenset[Channel] = frozenset({"attention", *(each for each in channels if each != "prompt")})
         for tried in (channels, without):
-            made = exercise(lesson, self._tokenizer, tried, self._vectors)
+            made = exercise(lesson, self._tokenizer, tried, self._vectors, isolate_facts=self._isolate)
             if len(made.ids) <= self.context + 1:
                 return made
         return None
@@ -158,6 +161,7 @@ class LessonLoader:
         shape = (len(rows), width)
         tokens_RT, targets_RT = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
         documents_RT, positions_RT = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        islands_RT = np.zeros(shape, np.int64)
         most = max(len(slots) for each in exercises for slots in each.starts)
         starts_RTA = np.full((*shape, max(1, most)), -1, np.int64)
         facts: list[list[network.Fact]] = []
@@ -171,6 +175,9 @@ class LessonLoader:
                 targets_RT[row, start:stop] = np.where(each.learnt[1:], each.ids[1:], -1)
                 documents_RT[row, start:stop] = document
                 positions_RT[row, start:stop] = np.arange(stop - start)
+                if each.islands is not None:
+                    islands_RT[row, start:stop] = each.islands[:-1]
+                    positions_RT[row, start:stop] = island_positions(each.islands[:-1])
                 for place, slots in enumerate(each.starts[1:], start):
                     shift = 2 * len(facts[-1])
                     starts_RTA[row, place, : len(slots)] = [slot + shift if slot >= 0 else slot for slot in slots]
@@ -184,7 +191,11 @@ class LessonLoader:
             torch.from_numpy(documents_RT),
             torch.from_numpy(positions_RT),
             has_borders=True,
-            extras={"facts": self._facts(facts), "starts_BTA": torch.from_numpy(starts_RTA)},
+            extras={
+                "facts": self._facts(facts),
+                "starts_BTA": torch.from_numpy(starts_RTA),
+                **({"islands_BS": torch.from_numpy(islands_RT)} if self._isolate else {}),
+            },
         )
 
     def _facts(self, rows: list[list[network.Fact]]) -> network.Facts:

@@ -26,7 +26,6 @@ from groundzero.ground.answer import Answer, Evidence, Seconds
 from groundzero.ground.claims import Told, entails, is_refusal, marked, read_claims
 from groundzero.ground.follow_up import readings
 from groundzero.ground.lessons import Fact, named_in, noun_of
-from groundzero.ground.meters import measure_channels
 from groundzero.ground.query import Result, cited
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.respond import respond
@@ -103,7 +102,7 @@ class GroundedModel:
             return answer
         spent = time.perf_counter() - started + answer.seconds.generate
         meters = (
-            measure_channels(self.speaker, evidence.question, wording.facts, wording.said, channels)
+            self.speaker.measure(evidence.question, wording.facts, wording.said, channels)
             if self.settings.meters
             else {}
         )

@@ -5,6 +5,9 @@
     <SEP> What is the capital of Peru? <|end|>
     <|assistant|> The capital of |Peru| is |Lima| . <|end|>
 
+Where a model reads facts apart (`KnowledgeConfig.isolate_facts`), each fact is an island (`model.islands`). There is no
+"before" then that could tell marked facts from others: each of the others has a <KNOW> of its own in front.
+
 Every piece is encoded by itself, so that a copied span has exactly the ids of one of its fact's surfaces
 (`generate.evidence.surface_forms`), with the space in front of it inside. Texts of facts and of users are data:
 names of control tokens in them stay text.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +28,7 @@ from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.ground.lessons import Copied, Fact, Lesson
 from groundzero.model import facts as network
 from groundzero.model.copying import OBJECT, SUBJECT, UNTAUGHT, slot_of
+from groundzero.model.islands import MAINLAND
 from groundzero.tokenizer import Tokenizer
 from groundzero.tokenizer.chat import template
 
@@ -48,22 +53,44 @@ class Exercise:
     """The slots (`slot_of`) that are right where a copied span begins with this token; (UNTAUGHT,) where the gate is
     not to learn; else empty."""
     facts: tuple[network.Fact, ...]
+    islands: list[int] | None = None
+    """Of each token, where facts are read apart."""
+
+
+class Prompt(NamedTuple):
+    """What an answer is asked for with."""
+
+    ids: list[int]
+    islands: list[int] | None
+    """Of each token, where facts are read apart."""
 
 
 def question_ids(tokenizer: Tokenizer, question: str, shown: Sequence[Fact]) -> list[int]:
     """A user's turn and what opens the answer; `shown` facts stand in it, numbered from 1, marked ones in front."""
+    return question_prompt(tokenizer, question, shown).ids
+
+
+def question_prompt(
+    tokenizer: Tokenizer, question: str, shown: Sequence[Fact], *, isolate_facts: bool = False
+) -> Prompt:
+    """As `question_ids`, with the island of each token where facts are to be read apart."""
     form = template(FORM)
     ids = tokenizer.encode(form.before["user"], control=True)
+    islands = [MAINLAND] * len(ids)
     if shown:
         ids.append(tokenizer.know_id)
+        islands.append(MAINLAND)
         marked = next((place for place, fact in enumerate(shown) if not fact.step), len(shown))
         for number, fact in enumerate(shown, 1):
-            if number == marked + 1:
+            if number == marked + 1 or (number > marked and isolate_facts):
                 ids.append(tokenizer.know_id)
             ids += _fact_ids(tokenizer, number, fact)
+            islands += [number] * (len(ids) - len(islands))
         ids.append(tokenizer.sep_id)
     ids += tokenizer.encode(question)
-    return ids + tokenizer.encode(form.after["user"] + form.before["assistant"], control=True)
+    ids += tokenizer.encode(form.after["user"] + form.before["assistant"], control=True)
+    islands += [MAINLAND] * (len(ids) - len(islands))
+    return Prompt(ids, islands if isolate_facts else None)
 
 
 def network_facts(
@@ -111,6 +138,8 @@ def exercise(
     tokenizer: Tokenizer,
     channels: Collection[Channel] = CHANNELS,
     vectors: Vectors | None = None,
+    *,
+    isolate_facts: bool = False,
 ) -> Exercise:
     """A lesson with some of the channels open.
 
@@ -118,7 +147,8 @@ def exercise(
     closed, it does.
     """
     copying = "copy" in channels
-    ids = question_ids(tokenizer, lesson.question, lesson.facts if "prompt" in channels else ())
+    shown = lesson.facts if "prompt" in channels else ()
+    ids, islands = question_prompt(tokenizer, lesson.question, shown, isolate_facts=isolate_facts)
     learnt = [False] * len(ids)
     starts: list[tuple[int, ...]] = [()] * len(ids)
     used: set[int] = set()
@@ -134,7 +164,10 @@ def exercise(
             used.add(slots[0])
     end = tokenizer.encode(template(FORM).after["assistant"], control=True)
     facts = network_facts(tokenizer, lesson.facts, channels, vectors) if set(channels) & {"attention", "copy"} else ()
-    return Exercise(ids + end, learnt + [True] * len(end), starts + [untaught] * len(end), facts)
+    ids += end
+    if islands is not None:
+        islands += [MAINLAND] * (len(ids) - len(islands))
+    return Exercise(ids, learnt + [True] * len(end), starts + [untaught] * len(end), facts, islands)
 
 
 def answer_ids(lesson: Lesson, tokenizer: Tokenizer) -> list[tuple[list[int], Copied | None]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from groundzero.errors import InputError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.generate.evidence import CHANNELS, Channel, Evidence, surfaces_of
+from groundzero.generate.meter import measure_channels
 from groundzero.generate.request import Completion
 from groundzero.ground.lessons import Fact
-from groundzero.ground.prompt import FORM, Vectors, network_facts, question_ids
+from groundzero.ground.prompt import FORM, Prompt, Vectors, network_facts, question_ids, question_prompt
 from groundzero.model.copying import SUBJECT
 from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.tokenizer.chat import template
@@ -47,6 +48,8 @@ class Said:
     """How many of those were copied."""
     ended: bool
     """It came to its end by itself."""
+    completion: Completion | None = field(default=None, compare=False, repr=False)
+    """As the engine gave it."""
 
     @property
     def tokens(self) -> int:
@@ -76,6 +79,7 @@ class Speaker:
             )
         self.engine, self.max_tokens = engine, max_tokens
         self.vectors = vectors if engine.model.knowledge_config.d_vector else None
+        self._isolate = engine.model.knowledge_config.isolate_facts
         self._ends = template(FORM).stop_ids(engine.tokenizer)
 
     def say(
@@ -99,12 +103,23 @@ class Speaker:
         done = self.engine.run(requests)
         return [self._said(completion, facts) for completion, (_, facts) in zip(done, asked, strict=True)]
 
+    def measure(
+        self, question: str, facts: Sequence[Fact], said: Said, channels: Collection[Channel] = CHANNELS
+    ) -> dict[str, float]:
+        """How much each channel moved what was said, where it can be measured; see `generate.meter`."""
+        if said.completion is None:
+            return {}
+        request = self._request(question, facts, frozenset(channels), None)
+        plain = question_ids(self.engine.tokenizer, question, ())
+        figures = measure_channels(self.engine, request, said.completion, plain_prompt=plain)
+        return {name: round(figure, 4) for name, figure in figures.items()}
+
     def _request(self, question: str, facts: Sequence[Fact], channels: frozenset[Channel], seed: int | None) -> Request:
         tokenizer = self.engine.tokenizer
-        ids = question_ids(tokenizer, question, facts if "prompt" in channels else ())
+        ids, islands = self._prompt(question, facts if "prompt" in channels else ())
         if len(ids) + self.max_tokens > self.engine.context and channels & {"attention", "copy"}:
             channels -= {"prompt"}
-            ids = question_ids(tokenizer, question, ())
+            ids, islands = self._prompt(question, ())
         sampling = SamplingConfig(
             max_tokens=self.max_tokens,
             temperature=0.0 if seed is None else 0.7,
@@ -113,11 +128,15 @@ class Speaker:
             overflow="stop",
         )
         evidence = None
-        if facts and channels & {"attention", "copy"}:
+        if facts:
             given = network_facts(tokenizer, facts, channels, self.vectors)
             surfaces = surfaces_of(tokenizer, [(fact.subject, fact.object) for fact in facts])
             evidence = Evidence(given, surfaces, channels)
-        return Request(ids, sampling, evidence=evidence)
+        return Request(ids, sampling, evidence=evidence, islands=islands)
+
+    def _prompt(self, question: str, shown: Sequence[Fact]) -> Prompt:
+        """As the model learnt to read it."""
+        return question_prompt(self.engine.tokenizer, question, shown, isolate_facts=self._isolate)
 
     def _said(self, completion: Completion, facts: Sequence[Fact]) -> Said:
         tokenizer = self.engine.tokenizer
@@ -135,4 +154,5 @@ class Speaker:
             completion.ids,
             sum(copied.end - copied.start for copied in completion.copied),
             completion.finish_reason in ("stop", "eos"),
+            completion,
         )

@@ -221,6 +221,7 @@ def _loader(
         channels=settings.channels,
         vectors=vectors,
         d_vector=d_vector,
+        isolate_facts=settings.knowledge.isolate_facts,
         validation_lessons=settings.validation_lessons,
     )
 
@@ -234,6 +235,7 @@ def _model(config: RunConfig, knowledge: KnowledgeConfig, base: RunDirectory | N
         load_weights(model, found.checkpoint.path)
         model = with_saved_knowledge(model, found.checkpoint.path)
     if isinstance(model, KnowledgeGPT):
+        model.knowledge_config = model.knowledge_config.replace(isolate_facts=knowledge.isolate_facts)
         return model
     return attach_knowledge(model, knowledge)
 
