@@ -58,6 +58,21 @@ def sayings(relation: Relation) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *usual, *_from_form(words).sentences)))
 
 
+def for_many(sentence: str, end: str) -> str:
+    """A sentence in which `end` stands for several: "{subject} was born in {object}." has "were born".
+
+    Only a verb right behind an `end` that the sentence begins with changes.
+    """
+    before, found, after = sentence.partition(end)
+    verb, space, rest = after.strip().partition(" ")
+    irregular = {"is": "are", "was": "were", "has": "have", "does": "do", "goes": "go"}
+    if before or not found or not space:
+        return sentence
+    if verb in irregular:
+        return f"{end} {irregular[verb]} {rest}"
+    return f"{end} {verb[:-1]} {rest}" if verb.endswith("s") and not verb.endswith(("ss", "'s")) else sentence
+
+
 def phrase_label(label: str) -> Phrasing:
     """All ways to say a relation of which nothing but its label is known."""
     words = label.replace("_", " ").split() or [label]

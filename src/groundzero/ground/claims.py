@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from groundzero.graph.nouns import RelationId, StatementId
+from groundzero.graph.phrasing import for_many
 from groundzero.ground.lessons import REFUSAL, Fact
 from groundzero.ground.query import Query, Result, cited
 from groundzero.ground.speech import Said, Span
@@ -118,13 +119,22 @@ def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], sayi
         pairs = [(span(compared[1]).text, span(compared[2]).text), (span(compared[3]).text, span(compared[4]).text)]
         return _stated(pairs, here[0].fact.ends[1], facts)
     for relation in dict.fromkeys(each.fact.ends[1] for each in here):
-        for template in sayings(relation):
+        for template in _also_of_many(sayings(relation)):
             for subjects, objects in _readings(template, sentence):
                 pairs = [(span(one).text, span(other).text) for one, other in product(subjects, objects)]
                 found = _stated(pairs, relation, facts)
                 if found is not None:
                     return found
     return None
+
+
+def _also_of_many(templates: Sequence[str]) -> Iterator[str]:
+    """Each sentence, and where its verb has another form when it begins with a list, that too."""
+    for template in templates:
+        yield template
+        for end in ("{subject}", "{object}"):
+            if (plural := for_many(template, end)) != template:
+                yield plural
 
 
 def _readings(template: str, sentence: str) -> Iterator[tuple[list[str], list[str]]]:

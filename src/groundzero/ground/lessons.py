@@ -15,7 +15,8 @@ Each lesson's evidence lies among distractors that are alike: of the same subjec
 answers stands first and is marked with the step it takes, as reasoning hands it on; else it is shuffled among the rest
 and the network has to find it.
 
-With some lessons every name is replaced by one that nobody has (`names.py`), so that there is nothing to learn by heart.
+With some lessons every name is replaced by one that nobody has (`names.py`), so that nothing is there to be learnt by
+heart.
 
 Some entities and phrasings are never taught: those are examined (`Split`).
 """
@@ -33,7 +34,7 @@ from pydantic import Field
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Relation, RelationId, Statement, StatementId
-from groundzero.graph.phrasing import phrase, sayings
+from groundzero.graph.phrasing import for_many, phrase, sayings
 from groundzero.ground.names import made_up, made_up_value
 from groundzero.settings import Settings
 
@@ -403,7 +404,8 @@ class Teacher:
             first.object if inverse else first.subject, places[0], "object" if inverse else "subject"
         )
         pieces: list[Piece] = []
-        for part in re.split(r"(\{subject\}|\{object\})", template):
+        many = "{subject}" if inverse else "{object}"
+        for part in re.split(r"(\{subject\}|\{object\})", for_many(template, many) if len(places) > 1 else template):
             if part in ("{subject}", "{object}"):
                 pieces += answers if (part == "{subject}") == inverse else [shared]
             elif part:
@@ -557,9 +559,16 @@ class Teacher:
 
 def named_in(question: str, fact: Fact) -> Fact:
     """The fact, knowing which of its ends the question names."""
+    text = f" {question.casefold()} "
 
     def named(name: str) -> bool:
-        return bool(name) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question, re.IGNORECASE) is not None
+        name = name.casefold()
+        at = text.find(name) if name else -1
+        while at >= 0:  # as a whole word; a regular expression for each name would cost ten times as much
+            if not (text[at - 1].isalnum() or text[at + len(name)].isalnum()):
+                return True
+            at = text.find(name, at + 1)
+        return False
 
     return replace(fact, named=(named(fact.subject), named(fact.object)))
 
