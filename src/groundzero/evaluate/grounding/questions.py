@@ -2,7 +2,7 @@
 
 A lesson knows which statements its answer rests on. Their relations, one after the other, are the gold path; following
 it through the graph (`ground.query`) gives every right answer, whatever reasoning or the network make of the question.
-Where two things have one name, a question about that name has no one answer, and is not asked.
+A question that has no one meaning (`clarity`) has no one answer, and is not asked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal as OneOf
 
 from groundzero.errors import InputError
+from groundzero.evaluate.grounding.clarity import filled, has_one_meaning, is_only_one, says
 from groundzero.evaluate.grounding.setting import Exam
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, RelationId
@@ -38,7 +39,7 @@ _KINDS: dict[Row, tuple[Kind, ...]] = {
     "three": ("three",), "count": ("count",), "verdict": ("yes", "no"),
 }  # fmt: skip
 _SPARE = 4
-"""Lessons looked at for each question that is wanted: some name two things, some have one phrasing only."""
+"""Lessons looked at for each question that is wanted: some have two meanings, some one phrasing only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +112,9 @@ def question_of(graph: Graph, lesson: Lesson, row: Row) -> Question | None:
         if row == "phrasing" and (len(ways) < 2 or text == first):
             return None
         text = first if row == "facts" else text
-    if not is_only_one(graph, start):
+    if not is_only_one(graph, start) or (row != "verdict" and not has_one_meaning(graph, text, start, steps)):
         return None
     return _with_gold(graph, lesson, row, text, start, steps)
-
-
-def filled(template: str, subject: str) -> str:
-    """A question about a subject, as lessons write it."""
-    text = template.replace("{subject}", subject)
-    return text[:1].upper() + text[1:]
-
-
-def is_only_one(graph: Graph, entity: EntityId) -> bool:
-    """Whether nothing else has this entity's label for its own."""
-    label = graph.label(entity)
-    return all(graph.label(each) != label for each in graph.store.named(label) if each != entity)
 
 
 def _with_gold(
@@ -137,13 +126,15 @@ def _with_gold(
     result = run(query, facts)
     if result.truncated or not result.answers:
         return None
+    if row == "count" and any(isinstance(node, Literal) for node in result.answers):
+        return None  # "How many ... the population?" wants the value itself
     answers, lead = tuple(result.answers), ""
     if row == "count":
         lead = str(result.number)
     if row == "verdict":
         claimed = lesson.mentioned[0] if lesson.mentioned else ""
         answers = tuple(node for node in answers if claimed in _names(node, graph))
-        if not claimed or bool(answers) != (lesson.kind == "yes"):
+        if not claimed or bool(answers) != (lesson.kind == "yes") or bool(answers) != says(graph, text, start, claimed):
             return None
         lead = "Yes" if answers else "No"
     ways = [way for found in result.answers.values() for way in found]

@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal as OneOf
 
+from groundzero.evaluate.grounding.clarity import filled
 from groundzero.evaluate.grounding.measures import Measure, Section, share
-from groundzero.evaluate.grounding.questions import Question, filled, questions, whole
+from groundzero.evaluate.grounding.questions import Question, questions, whole
 from groundzero.evaluate.grounding.replies import batches, object_of
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.folding import tokens
