@@ -109,6 +109,13 @@ COMMANDS = {
         "Write text with a trained model.",
         'gz generate --run runs/book --prompt "Once upon a time" --max-tokens 60 --temperature 0.8',
     ),
+    "eval": Command(
+        "Inspect",
+        "groundzero.cli.eval",
+        "app",
+        "Examine a run: answers from a graph, held-out loss.",
+        "gz eval grounding --run runs/grounded --graph facts.db",
+    ),
     "runs": Command(
         "Inspect", "groundzero.cli.runs", "app", "List, compare, verify and diff runs.", "gz runs compare runs/a runs/b"
     ),
