@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from groundzero.errors import FormatError, InputError
-from groundzero.generate import Engine, Evidence, Request, SamplingConfig, load_engine, surfaces_of
+from groundzero.generate import Engine, Evidence, Request, SamplingConfig, load_engine, rows, surfaces_of
 from groundzero.generate.evidence import CHANNELS, Surface, surface_forms
 from groundzero.generate.meter import _Replay, measure_channels
+from groundzero.generate.prefix import salt_of
 from groundzero.model.facts import Fact
 from groundzero.model.knowledge import KnowledgeGPT, attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig
@@ -155,7 +156,8 @@ def test_penalties_and_truncation_leave_a_name_as_it_is(model, characters):
 CHAT = "the cat sat on the mat and the dog sat"
 
 
-def test_other_evidence_never_meets_a_kept_prefix(model, characters):
+def check_no_stale_prefix(model, characters):
+    """Every request is answered as without a cache, and what may be shared is."""
     engine = Engine(model, characters, prefix_cache_bytes=10_000_000)
     edited = [("peru", "lime"), *PERU[1:]]
     anagram = [("peru", "mali"), *PERU[1:]]  # its tokens have the same mean, and yet it is another fact
@@ -177,6 +179,16 @@ def test_other_evidence_never_meets_a_kept_prefix(model, characters):
         want = Engine(model, characters).run([request])[0]
         assert got.cached_tokens == cached
         assert (got.ids, got.copied) == (want.ids, want.copied)
+
+
+def test_other_evidence_never_meets_a_kept_prefix(model, characters):
+    check_no_stale_prefix(model, characters)
+
+
+def test_a_cache_keyed_by_tokens_alone_is_seen(model, characters, monkeypatch):
+    monkeypatch.setattr(rows, "salt_of", lambda version, evidence: salt_of(version, b""))
+    with pytest.raises(AssertionError):
+        check_no_stale_prefix(model, characters)
 
 
 def test_a_context_that_slides_keeps_copying(model, characters):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from groundzero.errors import InputError
-from groundzero.generate import Engine
+from groundzero.generate import Engine, rows
 from groundzero.generate.evidence import CHANNELS, Channel
+from groundzero.generate.prefix import salt_of
 from groundzero.graph.graph import Graph
 from groundzero.graph.phrasing import sayings
 from groundzero.ground.claims import is_refusal, marked, read_claims
@@ -19,6 +21,7 @@ from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings, Teac
 from groundzero.ground.speech import Said, Span, Speaker
 from groundzero.ground.verify import verify
 from groundzero.model import GPT
+from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.tokenizer import Tokenizer
 
 
@@ -176,6 +179,49 @@ def test_an_edit_is_answered_at_once(world_path: Path, tmp_path: Path, reader_en
         answer = model.ask("What is the capital of Peru?")
         assert answer.text.startswith("The capital of Peru is Cusco [S")
         assert answer.tokens_generated
+
+
+def check_no_stale_cache(world_path: Path, folder: Path, model: KnowledgeGPT, words: Tokenizer) -> None:
+    """The prompt is the same before and after an edit, and the facts are not: every token is as likely as to an engine
+    that never knew the old ones."""
+    shutil.copy(world_path, folder / "w.db")
+    engine = Engine(model, words, prefix_cache_bytes=10_000_000)
+    with Graph.open(folder / "w.db") as graph:
+        grounded = GroundedModel(Speaker(engine, max_tokens=24), graph)
+        peru, capital = graph.store.find_entity("Peru"), graph.store.find_relation("capital")
+        assert peru is not None
+        assert capital is not None
+        seen: list[list[float]] = []
+        for name in ("Cusco", "Arequipa", "Puno"):
+            with graph.store.writer() as writer:
+                new = writer.add_entity(name, label=name)
+            graph.edit(peru, capital, new)
+            evidence, _ = grounded.evidence("What is the capital of Peru?")
+            facts = grounded.facts_for(evidence)
+            asked = f"I would like to know this, and nothing else: {evidence.question}"
+            request = grounded.speaker._request(asked, facts, frozenset({"attention"}), None)
+            request = replace(request, sampling=request.sampling.replace(logprobs=1))
+            got, want = (each.run([request])[0] for each in (engine, Engine(model, words)))
+            assert got.ids == want.ids
+            assert got.logprobs is not None
+            assert want.logprobs is not None
+            seen.append([entry.logprob for entry in got.logprobs])
+            assert seen[-1] == pytest.approx([entry.logprob for entry in want.logprobs], abs=1e-9)
+    assert len({tuple(each) for each in seen}) == 3, "the facts must matter to prove anything"
+
+
+def test_an_edit_never_meets_a_stale_cache(
+    world_path: Path, tmp_path: Path, reader_model: KnowledgeGPT, words: Tokenizer
+) -> None:
+    check_no_stale_cache(world_path, tmp_path, reader_model.double(), words)
+
+
+def test_a_cache_that_knows_tokens_alone_is_stale_after_an_edit(
+    world_path: Path, tmp_path: Path, reader_model: KnowledgeGPT, words: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "salt_of", lambda version, evidence: salt_of(version, b""))
+    with pytest.raises(AssertionError):
+        check_no_stale_cache(world_path, tmp_path, reader_model.double(), words)
 
 
 def test_evidence_is_what_is_needed_among_what_does_not_answer(world: Graph, reader_engine: Engine) -> None:
