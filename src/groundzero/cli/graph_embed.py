@@ -250,7 +250,16 @@ def _updated(store: Store, folder: Path) -> dict[str, Any]:
 
 def _figures(embedding: Embedding) -> dict[str, Any]:
     names = ("model", "mrr", "hits_at_1", "hits_at_3", "hits_at_10", "loss", "seconds", "triples_per_second")
-    more = ("accuracy", "f1", "calibration_error", "epochs", "best_epoch", "validation_mrr", "test_triples")
+    more = (
+        "accuracy",
+        "f1",
+        "calibration_error",
+        "answer_calibration_error",
+        "epochs",
+        "best_epoch",
+        "validation_mrr",
+        "test_triples",
+    )
     return {name: embedding.figures.get(name) for name in (*names, *more)}
 
 
@@ -274,7 +283,8 @@ def _tell(embedding: Embedding, folder: Path, by_relation: list[dict[str, Any]])
     from groundzero.cli.output import console, human_seconds, table  # noqa: PLC0415
 
     figures = _figures(embedding)
-    shares = ("mrr", "hits_at_1", "hits_at_3", "hits_at_10", "accuracy", "f1", "calibration_error")
+    ranks = ("mrr", "hits_at_1", "hits_at_3", "hits_at_10")
+    shares = (*ranks, "accuracy", "f1", "calibration_error", "answer_calibration_error")
     rows = [(name, f"{figures[name]:.3f}") for name in shares if figures[name] is not None]
     rows += [(name, f"{figures[name]:,.4g}") for name in ("loss", "epochs", "best_epoch") if figures[name] is not None]
     rows.append(("training", human_seconds(figures["seconds"])))

@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from groundzero.errors import FormatError, InputError
+from groundzero.graph.embed.answers import AnswerCurves
 from groundzero.graph.embed.calibration import Platt
 from groundzero.graph.embed.classification import Scores, Thresholds, score_triples
 from groundzero.graph.embed.config import EmbedConfig
@@ -42,7 +43,8 @@ class Prediction:
     score: float
     """As the model has it; comparable between answers to one question only."""
     probability: float
-    """That the statement is true, calibrated on held-out statements and hard negatives."""
+    """That it is an answer, if there is one, calibrated on held-out questions (`answers`). Where none were held out:
+    that the statement is true, which is too sure of the best of many."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Embedding:
     thresholds: Thresholds = field(default_factory=lambda: Thresholds({}, 0.0))
     """By row number of the relation."""
     platt: Platt = field(default_factory=lambda: Platt(0.0, 0.0))
+    answers: AnswerCurves | None = None
+    """How sure to be of predicted answers; None where nothing was held out to fit it on."""
     figures: dict[str, Any] = field(default_factory=dict)
     """What training and evaluation measured: mrr, hits_at_10, loss, accuracy, seconds, ..."""
 
@@ -147,8 +151,11 @@ class Embedding:
         top = torch.topk(score_E, min(limit, self.n_entities - len(set(left_out))))
         ends = [(int(row_), row) if backward else (row, int(row_)) for row_ in top.indices]
         triples = np.array([(s, relation_row, o) for s, o in ends], np.int64).reshape(-1, 3)
-        forward = score_triples(self.config, self.entities_ED, self.relations_RW, triples)
-        probability = self.platt.probability(forward - self.thresholds.of(triples[:, 1]))
+        if self.answers is not None:
+            probability = self.answers.probability(score_E, top.indices, backward=backward)
+        else:
+            forward = score_triples(self.config, self.entities_ED, self.relations_RW, triples)
+            probability = self.platt.probability(forward - self.thresholds.of(triples[:, 1]))
         return [
             Prediction(int(self.entity_ids[int(answer)]), float(score), float(p))
             for answer, score, p in zip(top.indices, top.values, probability, strict=True)
@@ -186,7 +193,8 @@ class Embedding:
                     "transaction": self.transaction,
                     "thresholds": {str(key): value for key, value in self.thresholds.of_relation.items()},
                     "overall_threshold": self.thresholds.overall,
-                    "platt": [self.platt.slope, self.platt.offset],
+                    "platt": _numbers(self.platt),
+                    "answers": self.answers and [_numbers(self.answers.objects), _numbers(self.answers.subjects)],
                     "figures": self.figures,
                     "vectors_sha256": sha256_of(folder / _VECTORS),
                 },
@@ -228,6 +236,7 @@ class Embedding:
                 {int(key): value for key, value in content["thresholds"].items()}, content["overall_threshold"]
             ),
             platt=Platt(slope, offset),
+            answers=AnswerCurves(*(Platt(*each) for each in curves)) if (curves := content.get("answers")) else None,
             figures=content["figures"],
         )
 
@@ -257,3 +266,7 @@ class Embedding:
             raise InputError(
                 f"Relation {relation} has no vector.", remedy="It is new or joins no entities; run `gz graph embed`."
             ) from None
+
+
+def _numbers(curve: Platt) -> list[float]:
+    return [curve.slope, curve.offset]

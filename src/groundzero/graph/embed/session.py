@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from groundzero.errors import InputError, UsageError
+from groundzero.graph.embed.answers import fit_answer_curves, winners
 from groundzero.graph.embed.calibration import Platt, calibration_error, fit_platt
 from groundzero.graph.embed.checkpoint import discard_training, resume_training, save_training
 from groundzero.graph.embed.classification import Thresholds, classify, fit_thresholds, hard_negatives, score_triples
@@ -149,6 +150,7 @@ def measure(embedding: Embedding, splits: Splits, negatives: Labelled) -> dict[s
     positive, negative = score(splits.valid), score(negatives.valid)
     embedding.thresholds = fit_thresholds(splits.valid, positive, negatives.valid, negative)
     embedding.platt = _fit_platt(embedding.thresholds, splits.valid, positive, negatives.valid, negative)
+    embedding.answers = fit_answer_curves(config, *tables, splits)
     if not len(splits.test):
         return figures
     ranked = splits.test[: max(2000, int(TEST_SCORES / (2 * splits.n_entities)))]
@@ -176,6 +178,7 @@ def measure(embedding: Embedding, splits: Splits, negatives: Labelled) -> dict[s
         "accuracy": judged.accuracy,
         "f1": judged.f1,
         "calibration_error": calibration_error(probability, truth),
+        "answer_calibration_error": _answer_error(embedding, splits),
         "test_triples": len(splits.test),
         "ranked_triples": len(ranked),
         "per_relation": by_relation,
@@ -185,6 +188,15 @@ def measure(embedding: Embedding, splits: Splits, negatives: Labelled) -> dict[s
 def _fit_platt(thresholds: Thresholds, positives: Ids, positive: Any, negatives: Ids, negative: Any) -> Platt:
     above = np.concatenate([positive - thresholds.of(positives[:, 1]), negative - thresholds.of(negatives[:, 1])])
     return fit_platt(above, np.arange(len(above)) < len(positive))
+
+
+def _answer_error(embedding: Embedding, splits: Splits) -> float | None:
+    """Calibration error of predicted objects over the test questions that the training triples say nothing of."""
+    tables = embedding.entities_ED, embedding.relations_RW
+    found = winners(embedding.config, *tables, splits, splits.test, backward=False)
+    if embedding.answers is None or not found.silent.any():
+        return None
+    return calibration_error(embedding.answers.objects.probability(found.odds[found.silent]), found.right[found.silent])
 
 
 def _training_figures(trainer: EmbeddingTrainer) -> dict[str, Any]:
