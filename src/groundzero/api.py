@@ -20,12 +20,15 @@ from torch import Tensor
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
 from groundzero.generate.ids import IdsOnly
+from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
 from groundzero.ground.answer import Answer
 from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.kept import keep_answer
 from groundzero.ground.opening import graph_of, open_grounded
+from groundzero.ground.predict import PredictConfig, Predictor
 from groundzero.ground.reason import Reasoner
+from groundzero.ground.remember import remember_refusal
 from groundzero.ground.tuning import KIND
 from groundzero.ground.verify import Verification
 from groundzero.ground.verify import verify as verify_answer
@@ -233,6 +236,9 @@ def ask(
     run: Run | Path | str | None = None,
     graph: Graph | Path | str | None = None,
     history: Sequence[str] = (),
+    embedding: Embedding | Path | str | None = None,
+    threshold: float = 0.5,
+    remember: bool = True,
     **settings: Any,
 ) -> Answer:
     """Ask a graph: the answer cites the statements it rests on, or says why it is unknown.
@@ -241,11 +247,14 @@ def ask(
         run: a run tuned by `gz finetune ground`, whose model words the answer and which keeps it; by rule when None.
         graph: what is asked; the run's own when None.
         history: what was said before, oldest first.
+        embedding: of the graph, or its folder: what the graph does not say is predicted where it is likely.
+        threshold: least probability of a prediction, 0 to 1.
+        remember: keep a question that the graph does not answer beside it, where that can be written (`gz graph gaps`).
         settings: fields of `GroundedSettings`: fallback, most_facts, meters, seed.
 
     Raises:
         UsageError: neither run nor graph is given.
-        InputError: no such run or graph, or a run that was not tuned on one.
+        InputError: no such run, graph or embedding, or a run that was not tuned on a graph.
     """
     if run is None and graph is None:
         raise UsageError("There is no graph to ask.", remedy="Give graph=, or a run that has one.")
@@ -253,15 +262,28 @@ def ask(
         if run is None:
             assert graph is not None
             opened = graph if isinstance(graph, Graph) else stack.enter_context(Graph.open(graph, read_only=True))
-            return Reasoner(opened).ask(question)
+            found = Reasoner(opened).ask(question)
+            return _completed(found, opened, embedding, threshold, remember)
         whole = run if isinstance(run, Run) else Run(run)
         model = whole.grounded(graph)
         if whole is not run and not isinstance(graph, Graph):
             stack.enter_context(model.graph)  # nobody else could close it
         model.settings = model.settings.replace(**settings)
-        answer = model.ask(question, history=history)
+        found = model.ask(question, history=history)
+        answer = _completed(found, model.graph, embedding, threshold, remember)
         keep_answer(whole.directory, answer)
         return answer
+
+
+def _completed(
+    answer: Answer, graph: Graph, embedding: Embedding | Path | str | None, threshold: float, remember: bool
+) -> Answer:
+    """The answer, predicted where the graph is silent and an embedding is not; remembered where it is silent."""
+    if embedding is not None:
+        answer = Predictor(graph, embedding, PredictConfig.parse({"threshold": threshold})).fill_in(answer)
+    if remember:
+        remember_refusal(graph, answer)
+    return answer
 
 
 def verify(answer: Answer | Mapping[str, Any], graph: Graph | Path | str) -> Verification:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from groundzero.errors import InputError
 from groundzero.graph.graph import Graph
-from groundzero.ingest.gaps import GapLog, accept_statement, rank_gaps, reject_statement, remember
+from groundzero.ingest.gaps import GapLog, accept_statement, rank_gaps, reject_statement
 
 from .conftest import statements
 
@@ -26,19 +26,28 @@ def _quarantine(graph: Graph, subject: str, relation: str, target: str, confiden
     return made
 
 
-def test_a_question_is_remembered_with_what_it_names(world: Graph, tmp_path: Path) -> None:
-    remember(world, "What is the place of birth of Jana Tamas?", "no_fact", tmp_path)
-    (question,) = GapLog(tmp_path).questions()
-    assert question.reason == "no_fact"
-    assert question.entities == (world.store.find_entity("Jana Tamas"),)
-    assert question.relations == (world.store.find_relation("born"),)
+def _remember(graph: Graph, folder: Path) -> None:
+    """That Jana Tamas's place of birth was asked for."""
+    entity, relation = graph.store.find_entity("Jana Tamas"), graph.store.find_relation("born")
+    assert entity is not None
+    assert relation is not None
+    question = "What is the place of birth of Jana Tamas?"
+    GapLog(folder).remember(question, "no_fact", entities=(entity,), relations=(relation,))
+
+
+def test_questions_about_what_the_graph_does_not_have_are_passed_over(world: Graph, tmp_path: Path) -> None:
+    """The file may be of another graph."""
+    log = GapLog(tmp_path)
+    log.remember("Who?", "no_fact", entities=(10**9,))
+    log.remember("What?", "no_fact", entities=(1,), relations=(10**9,))
+    assert rank_gaps(world, tmp_path) == []
 
 
 def test_what_was_asked_comes_first_with_its_candidates(world: Graph, tmp_path: Path) -> None:
     made = _quarantine(world, "Jana Tamas", "born", "Arvelia", 0.5)
     _quarantine(world, "Jana Stern", "born", "Elvaston", 0.9)
     for _ in range(3):
-        remember(world, "What is the place of birth of Jana Tamas?", "no_fact", tmp_path)
+        _remember(world, tmp_path)
     first, second = rank_gaps(world, tmp_path, limit=2)
     assert (first.subject, first.relation, first.asked) == ("Jana Tamas", "place of birth", 3)
     assert [(each.id, each.object) for each in first.candidates] == [(made, "Arvelia")]
@@ -48,7 +57,7 @@ def test_what_was_asked_comes_first_with_its_candidates(world: Graph, tmp_path: 
 
 def test_an_accepted_candidate_answers_and_closes_the_gap(world: Graph, tmp_path: Path) -> None:
     made = _quarantine(world, "Jana Tamas", "born", "Arvelia", 0.5)
-    remember(world, "What is the place of birth of Jana Tamas?", "no_fact", tmp_path)
+    _remember(world, tmp_path)
     before = world.store.transaction()
     added = accept_statement(world, made)
     statement = world.store.statement(added)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from groundzero.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from groundzero.ground.answer import Answer
+    from groundzero.ground.predict import Predictor
     from groundzero.ground.reason import Reasoner
 
 UNKNOWN = 4
@@ -45,6 +47,24 @@ FallbackOption = Annotated[
 ChannelsOption = Annotated[
     str, typer.Option("--channels", help="How the model gets facts: of prompt, attention and copy.")
 ]
+EmbeddingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--embedding", help="Vectors by `gz graph embed`: predict what the graph does not say.", metavar="DIR"
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", help="With --embedding: least probability of a prediction; 0.5.", min=0, max=1),
+]
+RememberOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--remember/--no-remember",
+        help="Keep unanswered questions beside the graph for `gz graph gaps`; by default where it is a writable file.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -60,9 +80,15 @@ def command(
     scorer: ScorerOption = None,
     learn: LearnOption = None,
     max_hops: HopsOption = 3,
+    embedding: EmbeddingOption = None,
+    threshold: ThresholdOption = None,
+    remember: RememberOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Ask a graph a question; exit code 4 says that the graph does not know.
+
+    What it does not know is remembered beside it, and `gz graph gaps` lists what is missing. With --embedding, a
+    likely answer that the graph does not give is predicted: it has a probability and cites nothing.
 
     Examples:
 
@@ -71,6 +97,8 @@ def command(
     gz ask "What is the capital of Peru?" --graph facts.db --no-model
 
     gz ask --file questions.txt --jsonl --graph facts.db --no-model > answers.jsonl
+
+    gz ask "Where did Ada Lovelace die?" --graph facts.db --embedding facts.db.embedding
 
     gz ask --learn pairs.tsv --scorer wordings.json --graph facts.db
     """
@@ -81,11 +109,17 @@ def command(
 
         graph = graph or graph_of(RunDirectory.open(named))
     _check(question, graph, file, jsonl, scorer, learn)
+    if threshold is not None and embedding is None:
+        raise UsageError("--threshold is for predictions.", remedy="Add --embedding DIR, or leave it out.")
     from groundzero.graph.graph import Graph  # noqa: PLC0415 - brings in NumPy and SciPy, which --help need not
 
     with Graph.open(graph, read_only=True) as opened:
         reasoner = _reasoner(opened, max_hops, scorer, learn)
-        ask = reasoner.ask if named is None else _worded(named, opened, reasoner, fallback, channels)
+        answered: Callable[[str], Answer] = reasoner.ask
+        keep: Callable[[Answer], None] | None = None
+        if named is not None:
+            answered, keep = _worded(named, opened, reasoner, fallback, channels)
+        ask = _completed(answered, opened, embedding, threshold, remember, keep)
         if question is not None:
             answer = ask(question)
             emit(answer.as_json(), as_json, lambda: _tell(answer))
@@ -95,8 +129,10 @@ def command(
     return 0
 
 
-def _worded(run: Path, graph: Any, reasoner: Reasoner, fallback: bool, channels: str) -> Callable[[str], Answer]:
-    """Asking through the model of a run, which keeps its answers."""
+def _worded(
+    run: Path, graph: Any, reasoner: Reasoner, fallback: bool, channels: str
+) -> tuple[Callable[[str], Answer], Callable[[Answer], None]]:
+    """Asking through the model of a run, and keeping its answers."""
     from groundzero.generate.evidence import CHANNELS  # noqa: PLC0415 - PyTorch
     from groundzero.ground.kept import keep_answer  # noqa: PLC0415
     from groundzero.ground.opening import open_grounded  # noqa: PLC0415
@@ -110,13 +146,47 @@ def _worded(run: Path, graph: Any, reasoner: Reasoner, fallback: bool, channels:
     directory = RunDirectory.open(run)
     model = open_grounded(directory, graph, reasoner=reasoner)
     model.settings = model.settings.replace(fallback=fallback)
+    return partial(model.ask, channels=open_), partial(keep_answer, directory)
 
-    def ask(question: str) -> Answer:
-        answer = model.ask(question, channels=open_)
-        keep_answer(directory, answer)
+
+def _completed(
+    ask: Callable[[str], Answer],
+    graph: Any,
+    embedding: Path | None,
+    threshold: float | None,
+    remember: bool | None,
+    keep: Callable[[Answer], None] | None,
+) -> Callable[[str], Answer]:
+    """Asking, then predicting what the graph does not say, then remembering that it did not."""
+    from groundzero.ground.remember import remember_refusal  # noqa: PLC0415 - as above
+
+    told = remember is None  # whoever did not ask for it need not hear that it cannot be done
+    predictor = None if embedding is None else _predictor(graph, embedding, threshold)
+
+    def completed(question: str) -> Answer:
+        nonlocal told
+        answer = ask(question)
+        if predictor is not None:
+            answer = predictor.fill_in(answer)
+        obstacle = remember_refusal(graph, answer) if remember is not False else ""
+        if obstacle and not told:
+            note(f"Not remembered: {obstacle}.")
+            told = True
+        if keep is not None:
+            keep(answer)
         return answer
 
-    return ask
+    return completed
+
+
+def _predictor(graph: Any, embedding: Path, threshold: float | None) -> Predictor:
+    from groundzero.ground.predict import PredictConfig, Predictor  # noqa: PLC0415 - PyTorch
+
+    chosen = PredictConfig() if threshold is None else PredictConfig(threshold=threshold)
+    predictor = Predictor(graph, embedding, chosen)
+    if predictor.behind:
+        note(f"The vectors are {predictor.behind} transactions old; `gz graph embed --update` brings them up to date.")
+    return predictor
 
 
 def _check(
@@ -196,6 +266,10 @@ def _tell(answer: Answer) -> None:
     print(visible(answer.text))
     if answer.status == "unknown":
         print(f"({answer.reason.replace('_', ' ')})")
+        return
+    if answer.status == "predicted":
+        others = [f"{each.entity} ({each.score:.2f})" for each in answer.candidates[1:SHOWN_SOURCES]]
+        print(visible(f"  no fact; else {', '.join(others)}" if others else "  no fact"))
         return
     if len(answer.path) > 1:
         print(visible(f"  {path_line(answer)}"))

@@ -126,8 +126,8 @@ def gaps(
     """
     from groundzero.cli.output import emit  # noqa: PLC0415
     from groundzero.graph.graph import Graph  # noqa: PLC0415
+    from groundzero.ingest.folder import state_folder  # noqa: PLC0415
     from groundzero.ingest.gaps import accept_statement, rank_gaps, reject_statement  # noqa: PLC0415
-    from groundzero.ingest.state import state_folder  # noqa: PLC0415
 
     if ask and as_json:
         raise UsageError("--ask and --json at once.", remedy="Accept by --accept ID in scripts.")
@@ -149,6 +149,7 @@ def gaps(
 
 
 def _print_gaps(payload: dict[str, Any]) -> None:
+    from groundzero.cli.ask import visible  # noqa: PLC0415
     from groundzero.cli.output import note  # noqa: PLC0415
 
     if payload["accepted"]:
@@ -159,7 +160,10 @@ def _print_gaps(payload: dict[str, Any]) -> None:
         note("Nothing is missing that anybody asked for, and nothing waits in quarantine.")
     for gap in payload["gaps"]:
         asked = f", asked {gap['asked']} times" if gap["asked"] > 1 else ", asked once" if gap["asked"] else ""
-        print(f"{gap['subject']} - {gap['relation'] or 'anything'}{asked}")
+        relation = gap["relation"] or "anything"
+        print(f"{gap['subject']} - {f'is {relation} of' if gap['inverse'] else relation}{asked}")
+        for question in gap["questions"][: 0 if gap["relation"] else 1]:
+            print(f"  {visible(question)}")
         for candidate in gap["candidates"]:
             likely = f"({candidate['confidence']:.2f})"
             print(f"  {candidate['id']:>8}  {candidate['object']}  {likely}  {candidate['sentence']}")
@@ -172,7 +176,8 @@ def _ask(graph: Graph, found: list[Any]) -> None:
 
     for gap in found:
         for candidate in gap.candidates:
-            print(f"{gap.subject} - {candidate.relation} - {candidate.object} ({candidate.confidence:.2f})")
+            ends = (candidate.object, gap.subject) if gap.inverse else (gap.subject, candidate.object)
+            print(f"{ends[0]} - {candidate.relation} - {ends[1]} ({candidate.confidence:.2f})")
             if candidate.sentence:
                 print(f"  {candidate.sentence}")
             key = typer.prompt("a accept, r reject, s skip, q quit", default="s").strip().lower()[:1]
@@ -187,9 +192,10 @@ def _ask(graph: Graph, found: list[Any]) -> None:
 def _learn(
     graph: Graph, sources: list[str], config: IngestConfig, state: Path | None, delay: float, hosts: list[str]
 ) -> LearnReport:
+    from groundzero.ingest.folder import state_folder  # noqa: PLC0415
     from groundzero.ingest.learn import learn as run  # noqa: PLC0415
     from groundzero.ingest.open import open_sources  # noqa: PLC0415
-    from groundzero.ingest.state import LearnState, state_folder  # noqa: PLC0415
+    from groundzero.ingest.state import LearnState  # noqa: PLC0415
 
     with _progress() as show:
         opened = open_sources(sources, delay=delay, allow_hosts=hosts)
@@ -206,9 +212,10 @@ def _watch(
     hosts: list[str],
 ) -> LearnReport:
     from groundzero.cli.output import note  # noqa: PLC0415
+    from groundzero.ingest.folder import state_folder  # noqa: PLC0415
     from groundzero.ingest.learn import learn as run  # noqa: PLC0415
     from groundzero.ingest.open import open_sources  # noqa: PLC0415
-    from groundzero.ingest.state import LearnState, state_folder  # noqa: PLC0415
+    from groundzero.ingest.state import LearnState  # noqa: PLC0415
     from groundzero.ingest.watch import changes  # noqa: PLC0415
 
     folder = LearnState(state or state_folder(graph))
@@ -240,7 +247,7 @@ def _crawl(
 ) -> Any:
     from groundzero.cli.output import note  # noqa: PLC0415
     from groundzero.ingest.crawl import CrawlConfig, crawl  # noqa: PLC0415
-    from groundzero.ingest.state import state_folder  # noqa: PLC0415
+    from groundzero.ingest.folder import state_folder  # noqa: PLC0415
 
     folder = state or state_folder(graph)
     crawl_config = CrawlConfig.parse({"site": site, "max_pages": max_pages, "delay": delay, "allow_hosts": hosts})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from typing import Literal as OneOf
 
-from groundzero.graph.nouns import EntityId, StatementId, Transaction
+from groundzero.graph.nouns import EntityId, RelationId, StatementId, Transaction
 from groundzero.ground.query import Query, Result
 
 AnswerStatus = OneOf["asserted", "predicted", "unknown"]
@@ -74,6 +74,20 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """What the graph would have to say so that a question could be answered."""
+
+    entities: tuple[EntityId, ...]
+    """Where the way ends for want of a statement: what the question starts from, or what its first hops lead to."""
+    relation: RelationId | None = None
+    """None where the graph has none that the question asks for."""
+    inverse: bool = False
+    """The entities are to be objects of the missing statements."""
+    whole: bool = False
+    """The question asks for this hop, from one entity, and for nothing else: whoever fills it in has answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer that can be checked without whoever gave it (`verify`)."""
 
@@ -92,6 +106,8 @@ class Answer:
     """How much each way of bringing facts to a language model moved the text; empty where none was used."""
     tokens_generated: int = 0
     seconds: Seconds = Seconds()
+    missing: Missing | None = None
+    """Of a refusal; for whoever fills gaps, and no part of what is printed."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `gz ask --json` prints."""
@@ -134,3 +150,5 @@ class Evidence:
     """Answers of other readings."""
     meant: tuple[EntityId, ...] = ()
     """Of ambiguous: the entities of one name."""
+    missing: Missing | None = None
+    """Of a refusal for want of a relation or a fact."""

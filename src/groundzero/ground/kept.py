@@ -55,6 +55,8 @@ def changed_answers(answers: Iterable[Mapping[str, Any]], reasoner: Reasoner) ->
     latest = {answer["question"]: answer for answer in answers}
     for question, answer in latest.items():
         now = reasoner.ask(question)
-        before = (answer["status"], answer["reason"], sorted(each["id"] for each in answer["citations"]))
+        foretold = answer["status"] == "predicted"  # because the graph was silent; reasoning alone foretells nothing
+        said = ("unknown", "no_fact") if foretold else (answer["status"], answer["reason"])
+        before = (*said, sorted(each["id"] for each in answer["citations"]))
         if before != (now.status, now.reason, sorted(each.id for each in now.citations)):
             yield Change(question, answer["text"], now.text)

@@ -18,13 +18,14 @@ from pydantic import Field
 
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
-from groundzero.ground.answer import Answer, Candidate, Evidence, Reason, Seconds
+from groundzero.ground.answer import Answer, Candidate, Evidence, Missing, Reason, Seconds
 from groundzero.ground.examples import Example, Teacher
 from groundzero.ground.facts import LiveFacts
 from groundzero.ground.hops import HopTable
 from groundzero.ground.hypotheses import Asked, Hypothesis, hypotheses
 from groundzero.ground.learning import LearningConfig, fit
 from groundzero.ground.link import Link, Linker
+from groundzero.ground.missing import absent_hops, what_is_missing
 from groundzero.ground.query import Query, Result
 from groundzero.ground.refusal import why_not
 from groundzero.ground.respond import respond
@@ -147,18 +148,19 @@ class Reasoner:
         way = Asked(words, shape, links, self.scorer, self.search, config.max_hops, config.beam, config.entities)
         readings = hypotheses(way)
         if not readings:
-            return Evidence(question, "no_fact", topic=self.graph.label(links[0].candidates[0].entity))
-        asked = " of ".join(self._hop_words(code) for code in reversed(readings[0].absent))
+            entity = links[0].candidates[0].entity
+            return Evidence(question, "no_fact", topic=self.graph.label(entity), missing=Missing((entity,)))
+        asked = " of ".join(self._hop_words(code) for code in reversed(absent_hops(way, readings[0])))
         reason = why_not(question, way, readings[0])
         if reason:
-            return self._silent(question, reason, readings, asked)
+            return self._silent(question, way, reason, readings, asked)
         found = self._resolved(question, way, readings, at)
         if found is None:
-            return self._silent(question, "no_relation", readings)
+            return self._silent(question, way, "no_relation", readings)
         best, query, result = found
         readings = [best, *(each for each in readings if each is not best)]
         if not self._says(query, result, best):
-            return self._silent(question, "no_fact", readings, asked)
+            return self._silent(question, way, "no_fact", readings, asked)
         probability, others = self._weigh(readings)
         topic = self.graph.label(best.starts[0])
         evidence = Evidence(question, "", probability, query, result, topic=topic, linked=best.starts, others=others)
@@ -181,7 +183,9 @@ class Reasoner:
                 return reading, *found
         return None
 
-    def _silent(self, question: str, reason: Reason, readings: Sequence[Hypothesis], asked: str = "") -> Evidence:
+    def _silent(
+        self, question: str, way: Asked, reason: Reason, readings: Sequence[Hypothesis], asked: str = ""
+    ) -> Evidence:
         """A refusal, with what the readings would lead to for whoever wants to look."""
         topic = self.graph.label(readings[0].starts[0])
         if reason == "no_entity":
@@ -190,7 +194,10 @@ class Reasoner:
         near = [self.graph.label(entity) for entity in self._ends(readings[0])[:1].tolist()]
         nearest = tuple(Candidate(label, probability * DOUBT) for label in near if readings[0].target is None)
         rest = tuple(Candidate(each.entity, each.score * DOUBT) for each in others)
-        return Evidence(question, reason, topic=topic, linked=readings[0].starts, asked=asked, others=(*nearest, *rest))
+        return Evidence(
+            question, reason, topic=topic, linked=readings[0].starts, asked=asked, others=(*nearest, *rest),
+            missing=what_is_missing(question, self.graph, way, readings, reason),
+        )  # fmt: skip
 
     def _says(self, query: Query, result: Result, best: Hypothesis) -> bool:
         """Whether the graph answers: a "no" only where it says what is true instead."""

@@ -42,6 +42,17 @@ def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     return elsewhere if len(account.unexplained) > UNEXPLAINED * account.telling else ""
 
 
+def is_explained(question: str, asked: Asked, reading: Hypothesis) -> bool:
+    """Whether a reading, of hops that the graph need not have, has a ground for each and leaves little unsaid."""
+    account = _account(asked, reading)
+    return (
+        not any(account.groundless)
+        and len(account.unexplained) <= UNEXPLAINED * account.telling
+        and not any(_is_name(question, asked.words[place]) for place in account.unexplained)
+        and not _asks_otherwise(asked, reading)
+    )
+
+
 def _asks_otherwise(asked: Asked, best: Hypothesis) -> bool:
     """Whether a question word asks for another kind of thing than the path leads to: "when" for a place."""
     mentioned = {place for link in best.links for place in link.words} | asked.shape.said

@@ -82,6 +82,7 @@ def _refused(evidence: Evidence, graph: Graph, at: Transaction | None) -> Answer
         query=None,
         candidates=evidence.others,
         graph=GraphState(graph.location, graph.transaction),
+        missing=evidence.missing,
     )
 
 

@@ -2,7 +2,8 @@
 
 An answer passes where every statement it cites is there, says what the citation says and was believed then; where the
 query leads to the answers it names by exactly the statements it cites; and where path and text are what those
-statements come to. Whatever a store cannot show (its past, sources) is said in `unchecked`, never passed over.
+statements come to. A prediction passes where the graph is silent as it says, and where it cites nothing. Whatever a
+store cannot show (its past, sources, what an embedding foretells) is said in `unchecked`, never passed over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from groundzero.ground.answer import Answer
 from groundzero.ground.facts import Facts
 from groundzero.ground.query import Query, Result, cited, label_of, run
 from groundzero.ground.respond import CANDIDATES, CITED, citation_of
-from groundzero.ground.wording import path_in_words, text_of
+from groundzero.ground.wording import path_in_words, predicted_text, text_of
 
 _KEYS = {
     "question": str, "text": str, "status": str, "reason": str, "probability": (int, float), "citations": list,
@@ -108,10 +109,11 @@ def verify(answer: Answer | Mapping[str, Any], store: Store) -> Verification:
         return found
     if raw["graph"]["id"] != store.location:
         found.unchecked.append(f"The answer is from {raw['graph']['id']}; it was checked against {store.location}.")
-    statements = _check_citations(raw, store, transaction, at, found)
     if raw["status"] == "predicted":
-        found.unchecked.append("A prediction is not in the graph: only what it cites was checked.")
-    elif raw["query"] is None:
+        _check_prediction(raw, store, at, found)
+        return found
+    statements = _check_citations(raw, store, transaction, at, found)
+    if raw["query"] is None:
         found.problems.append("An asserted answer has no query.")
     elif not found.problems:
         _check_replay(raw, statements, store, at, found)
@@ -136,6 +138,38 @@ def _check_refusal(raw: Mapping[str, Any], found: Verification) -> None:
         if raw[key]:
             found.problems.append(f"A refusal has {key}.")
     found.unchecked.append("A refusal claims nothing of the graph: nothing was replayed.")
+
+
+def _check_prediction(raw: Mapping[str, Any], store: Store, at: Transaction | None, found: Verification) -> None:
+    """That it claims no fact, that the graph is silent, and that it says what its candidates do."""
+    for key in ("citations", "path"):
+        if raw[key]:
+            found.problems.append(f"A prediction has {key}: what is predicted is no fact.")
+    query = None if raw["query"] is None else Query.from_json(raw["query"])
+    if query is None or query.constraints or query.aggregate or len(query.branch.steps) != 1:
+        found.problems.append("A prediction is of one hop from one entity, which its query must say.")
+        return
+    said = list(cited(run(query, store, at)))
+    if said:
+        found.problems.append(f"The graph says it, by S{said[0].id}: there is nothing to predict.")
+    candidates = [each if isinstance(each, dict) else {} for each in raw["candidates"]]
+    scores = [score for each in candidates if isinstance(score := each.get("score"), (int, float))]
+    if not scores or len(scores) < len(candidates) or not all(0 <= score <= 1 for score in scores):
+        found.problems.append("A prediction needs candidates with a probability each.")
+        return
+    if scores != sorted(scores, reverse=True) or scores[0] != raw["probability"]:
+        found.problems.append("The probability is not that of the likeliest candidate.")
+    names = [str(each.get("entity")) for each in candidates]
+    unknown = next((name for name in names if not store.named(name, at=at) and store.find_entity(name) is None), None)
+    if unknown is not None:
+        found.problems.append(f"Nothing in the graph is called {unknown!r}.")
+    if raw["tokens_generated"]:
+        found.unchecked.append("The text was worded by a language model: it was not checked.")
+    elif raw["text"] != predicted_text(query, names[0], raw["probability"], store, at):
+        found.problems.append("The text is not what the query and the candidates say.")
+    found.unchecked.append(
+        "A prediction is not in the graph: that it says nothing was checked, not how likely this is."
+    )
 
 
 def _check_citations(

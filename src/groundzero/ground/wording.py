@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from groundzero.graph.nouns import EntityId, Relation, Statement, Transaction
-from groundzero.graph.phrasing import phrase
+from groundzero.graph.phrasing import for_many, phrase
 from groundzero.ground.answer import PathStep
 from groundzero.ground.facts import Facts
 from groundzero.ground.hops import plain_label
@@ -17,6 +17,8 @@ from groundzero.ground.query import Node, Query, Result, Support, label_of
 
 LISTED = 10
 """Answers named in a text; all of them are cited."""
+SUREST = 0.99
+"""Predictions are never said to be surer than this."""
 _MANY = "\0"  # no label holds it (`folding.is_storable`)
 _ENDS = re.compile(r"\{subject\}|\{object\}")
 
@@ -75,6 +77,26 @@ def text_of(query: Query, result: Result, reader: Facts, at: Transaction | None 
     return f"{_list(result, reader, at)}. For example, {_reasons(result.answers[nodes[0]], reader, at)}"
 
 
+def predicted_text(
+    query: Query, candidate: str, probability: float, reader: Facts, at: Transaction | None = None
+) -> str:
+    """What an embedding foretells of a query of one hop. No citation: the graph does not say it."""
+    step = query.branch.steps[0]
+    start, relation = reader.find_entity(query.branch.start), reader.find_relation(step.relation)
+    if start is None or relation is None:
+        return ""
+    found, topic = reader.relation(relation, at=at), label_of(start, reader, at)
+    label, turned = plain_label(found)
+    way_back = step.inverse != turned
+    what = (
+        f"whose {label} is {topic}"
+        if way_back and not found.inverse
+        else f"the {step_words(found, step.inverse)} of {topic}"
+    )
+    likely = f"{min(probability, SUREST):.2f}"
+    return f"The graph does not say {what}; it predicts {candidate} (probability {likely})."
+
+
 def _one_hop(query: Query, result: Result, reader: Facts, at: Transaction | None) -> str:
     nodes = list(result.answers)
     statement = result.answers[nodes[0]][0].statements[0]
@@ -84,19 +106,7 @@ def _one_hop(query: Query, result: Result, reader: Facts, at: Transaction | None
     start = label_of(result.answers[nodes[0]][0].nodes[0], reader, at)
     listed = _list(result, reader, at)
     ends = (_MANY, start) if query.branch.steps[0].inverse else (start, _MANY)
-    return f"{_capital(_plural(said(relation, *ends))).replace(_MANY, listed)}."
-
-
-def _plural(text: str) -> str:
-    """A sentence whose subject is _MANY, with its verb in the plural: "_MANY was born in Lima" has "were born"."""
-    before, _, after = text.partition(_MANY)
-    verb, space, rest = after.strip().partition(" ")
-    irregular = {"is": "are", "was": "were", "has": "have", "does": "do", "goes": "go"}
-    if before or not space:
-        return text
-    if verb in irregular:
-        return f"{_MANY} {irregular[verb]} {rest}"
-    return f"{_MANY} {verb[:-1]} {rest}" if verb.endswith("s") and not verb.endswith("ss") else text
+    return f"{_capital(for_many(said(relation, *ends), _MANY)).replace(_MANY, listed)}."
 
 
 def _counted(result: Result, reader: Facts, at: Transaction | None) -> str:

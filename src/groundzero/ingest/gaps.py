@@ -10,26 +10,36 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from groundzero.errors import InputError
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, RelationId, Statement, StatementId
 from groundzero.ingest.passages import PassageLog
-from groundzero.ingest.words import words
 
 _LONGEST_QUESTION = 2000
 _MAX_QUESTIONS = 100_000
+"""Read at most, the latest."""
+_MAX_BYTES = 32 * 2**20
+"""Size at which the file is put aside for a new one: whoever is asked nonsense all day must not fill the disk."""
 _CANDIDATES = 5
 ANY_RELATION = 0
-Pair = tuple[EntityId, RelationId]
-"""A subject and a relation; `ANY_RELATION` where it is not known which."""
 _MAX_QUARANTINED = 200_000
+
+
+class Pair(NamedTuple):
+    """One end of statements that are missing, and their relation."""
+
+    entity: EntityId
+    relation: RelationId
+    """`ANY_RELATION` where it is not known which."""
+    inverse: bool = False
+    """The entity is their object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class Question:
     """no_entity, no_relation, no_fact, ambiguous, contradiction, ..."""
     entities: tuple[EntityId, ...] = ()
     relations: tuple[RelationId, ...] = ()
+    inverse: bool = False
+    """The entities are asked for as objects of the relations: "who was born in Lima"."""
     when: str = ""
 
 
@@ -57,7 +69,7 @@ class GapCandidate:
 
 @dataclass
 class Gap:
-    """Something that should be known of a subject."""
+    """Something that should be known of a subject, or of an object where `inverse`."""
 
     subject: str
     relation: str
@@ -67,6 +79,7 @@ class Gap:
     subject_id: EntityId | None = None
     questions: list[str] = field(default_factory=list)
     candidates: list[GapCandidate] = field(default_factory=list)
+    inverse: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """One plain object."""
@@ -74,10 +87,14 @@ class Gap:
 
 
 class GapLog:
-    """Questions remembered in `questions.jsonl` of a folder, one appended line each; a crash costs at most one."""
+    """Questions remembered in `questions.jsonl` of a folder, one appended line each; a crash costs at most one.
+
+    Processes may share it: a line is one write.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "questions.jsonl"
+        self.earlier = folder / "questions.earlier.jsonl"
 
     def remember(
         self,
@@ -86,13 +103,20 @@ class GapLog:
         *,
         entities: tuple[EntityId, ...] = (),
         relations: tuple[RelationId, ...] = (),
+        inverse: bool = False,
     ) -> None:
-        """Add a question that was not answered, with what was understood of it."""
+        """Add a question that was not answered, with what was understood of it. Not waited for on disk: losing the
+        last of them costs nothing.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         row = {
             "question": question[:_LONGEST_QUESTION],
             "reason": reason[:100],
             "entities": list(entities)[:20],
             "relations": list(relations)[:20],
+            "inverse": inverse,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,44 +124,23 @@ class GapLog:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             os.write(descriptor, line.encode())
+            size = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
+        if size > _MAX_BYTES:
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                self.path.replace(self.earlier)
 
     def questions(self) -> list[Question]:
-        """All that were remembered; lines that a crash left incomplete are passed over."""
-        if not self.path.is_file():
-            return []
-        found = []
-        with self.path.open(encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file):
-                if number >= _MAX_QUESTIONS:
-                    break
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    row = json.loads(line)
-                    found.append(
-                        Question(
-                            str(row["question"]),
-                            str(row["reason"]),
-                            tuple(int(each) for each in row.get("entities", ())),
-                            tuple(int(each) for each in row.get("relations", ())),
-                            str(row.get("when", "")),
-                        )
-                    )
-        return found
-
-
-def remember(graph: Graph, question: str, reason: str, folder: Path | None = None) -> None:
-    """Remember a question that the graph could not answer, with the entities and relations that it names."""
-    from groundzero.ingest.state import state_folder  # noqa: PLC0415 - state needs the prose model, this does not
-
-    entities = tuple(dict.fromkeys(entity for mention in graph.mentions(question) for entity in mention.entities))[:5]
-    asked = " ".join(words(question))
-    relations = tuple(
-        each.id
-        for each in graph.relations.values()
-        if any(f" {' '.join(words(name))} " in f" {asked} " for name in (each.label, *each.aliases) if words(name))
-    )
-    GapLog(folder or state_folder(graph)).remember(question, reason, entities=entities, relations=relations[:5])
+        """The latest that were remembered, oldest first; lines that a crash left incomplete are passed over."""
+        found: deque[Question] = deque(maxlen=_MAX_QUESTIONS)
+        for path in (self.earlier, self.path):
+            if path.is_file():
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    for line in file:
+                        with contextlib.suppress(ValueError, KeyError, TypeError):
+                            found.append(_question(json.loads(line)))
+        return list(found)
 
 
 def rank_gaps(graph: Graph, folder: Path, *, limit: int = 20) -> list[Gap]:
@@ -152,23 +155,28 @@ def rank_gaps(graph: Graph, folder: Path, *, limit: int = 20) -> list[Gap]:
     asked, texts = _asked(graph, GapLog(folder))
     waiting: dict[Pair, list[Statement]] = defaultdict(list)
     for statement in islice(graph.store.statements(status="quarantined"), _MAX_QUARANTINED):
-        waiting[statement.subject, statement.relation].append(statement)
-        if (statement.subject, ANY_RELATION) in asked:
-            waiting[statement.subject, ANY_RELATION].append(statement)
+        waiting[Pair(statement.subject, statement.relation)].append(statement)
+        others = [Pair(statement.subject, ANY_RELATION)]
+        if statement.object is not None:
+            others.append(Pair(statement.object, statement.relation, inverse=True))
+        for pair in others:
+            if pair in asked:
+                waiting[pair].append(statement)
     held = {pair: sorted(waiting[pair], key=lambda each: -each.confidence) for pair in {*asked, *waiting}}
     score = {pair: asked[pair] + (found[0].confidence if found else 0.0) for pair, found in held.items()}
     passages = PassageLog(folder)
     return [
         Gap(
-            graph.label(subject),
-            graph.store.relation(relation).label if relation else "",
-            asked[subject, relation],
-            score[subject, relation],
-            subject,
-            texts[subject, relation],
-            [_candidate(graph, each, passages) for each in held[subject, relation][:_CANDIDATES]],
+            graph.label(pair.entity),
+            graph.store.relation(pair.relation).label if pair.relation else "",
+            asked[pair],
+            score[pair],
+            pair.entity,
+            texts[pair],
+            [_candidate(graph, each, passages, pair.inverse) for each in held[pair][:_CANDIDATES]],
+            pair.inverse,
         )
-        for subject, relation in sorted(held, key=lambda pair: (-score[pair], pair))[:limit]
+        for pair in sorted(held, key=lambda pair: (-score[pair], pair))[:limit]
     ]
 
 
@@ -209,6 +217,17 @@ def _quarantined(graph: Graph, statement: StatementId) -> Statement:
     return found
 
 
+def _question(row: Any) -> Question:
+    return Question(
+        str(row["question"]),
+        str(row["reason"]),
+        tuple(int(each) for each in row.get("entities", ())),
+        tuple(int(each) for each in row.get("relations", ())),
+        bool(row.get("inverse", False)),
+        str(row.get("when", "")),
+    )
+
+
 def _asked(graph: Graph, log: GapLog) -> tuple[Counter[Pair], dict[Pair, list[str]]]:
     """How often each subject and relation was asked for, and still is not known."""
     asked: Counter[Pair] = Counter()
@@ -216,16 +235,34 @@ def _asked(graph: Graph, log: GapLog) -> tuple[Counter[Pair], dict[Pair, list[st
     for question in log.questions():
         for entity in question.entities:
             for relation in question.relations or (ANY_RELATION,):
-                if relation and graph.store.outgoing(entity, relation):
-                    continue  # learnt since
-                asked[entity, relation] += 1
-                if question.text not in texts[entity, relation] and len(texts[entity, relation]) < 3:
-                    texts[entity, relation].append(question.text)
+                pair = Pair(entity, relation, question.inverse and bool(relation))
+                asked[pair] += 1
+                if question.text not in texts[pair] and len(texts[pair]) < 3:
+                    texts[pair].append(question.text)
+    for pair in [pair for pair in asked if not _is_open(graph, pair)]:
+        del asked[pair]
     return asked, texts
 
 
-def _candidate(graph: Graph, statement: Statement, passages: PassageLog) -> GapCandidate:
-    if statement.literal is not None:
+def _is_open(graph: Graph, pair: Pair) -> bool:
+    """Whether the graph knows both ends of a question, and nothing has been learnt since that answers it."""
+    try:
+        graph.entity(pair.entity)
+    except InputError:  # the file is of another graph
+        return False
+    if not pair.relation:
+        return True
+    if pair.relation not in graph.relations:
+        return False
+    if pair.inverse:
+        return not graph.store.incoming(pair.entity, pair.relation, limit=1)
+    return not graph.store.outgoing(pair.entity, pair.relation)
+
+
+def _candidate(graph: Graph, statement: Statement, passages: PassageLog, inverse: bool = False) -> GapCandidate:
+    if inverse:
+        target = graph.label(statement.subject)
+    elif statement.literal is not None:
         target = statement.literal.value
     else:
         assert statement.object is not None

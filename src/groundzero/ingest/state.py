@@ -6,13 +6,11 @@ and found to be known.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from groundzero.errors import FormatError
-from groundzero.graph.graph import Graph
 from groundzero.ingest.knowledge import Knowledge
 from groundzero.ingest.model_file import read_model, write_model
 from groundzero.ingest.pages import PageModel
@@ -21,15 +19,6 @@ from groundzero.ingest.sources import Source
 from groundzero.run.files import write_atomic
 
 SCHEMA = 1
-
-
-def state_folder(graph: Graph) -> Path:
-    """`facts.db.learn` beside `facts.db`; for a graph on a server a folder of its name in the working directory."""
-    location = graph.location
-    if "://" not in location:
-        path = Path(location)
-        return path.with_name(path.name + ".learn")
-    return Path(f"graph-{hashlib.sha256(location.encode()).hexdigest()[:12]}.learn")
 
 
 class LearnState:
