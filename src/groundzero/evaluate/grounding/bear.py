@@ -24,7 +24,7 @@ from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.likelihood import likeliest
 from groundzero.evaluate.grounding.measures import Section, share
 from groundzero.evaluate.grounding.replies import batches, reply, worded
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.phrasing import phrase
 
@@ -45,6 +45,11 @@ class Probe:
     """As the probe calls it."""
     names: tuple[str, ...]
     """As the graph calls it."""
+
+
+def work(settings: ExamSettings) -> int:
+    """Facts, twice."""
+    return 2 * settings.amounts.probed if settings.amounts.bear is not None else 0
 
 
 def examine_bear(exam: Exam, amounts: Amounts) -> Section:

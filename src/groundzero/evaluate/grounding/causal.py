@@ -16,7 +16,7 @@ from typing import Any
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, share
 from groundzero.evaluate.grounding.replies import Reply, batches, object_of, reply
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Statement, StatementId
 from groundzero.ground.grounded import GroundedModel
@@ -27,6 +27,11 @@ from groundzero.ground.speech import Said
 _KINDS: tuple[Kind, ...] = ("one", "two", "list", "inverse")
 _KEPT = 20
 _CAUSAL = 0.99
+
+
+def work(settings: ExamSettings) -> int:
+    """Questions."""
+    return settings.amounts.deletions
 
 
 def examine_causal(exam: Exam, amounts: Amounts) -> Section:

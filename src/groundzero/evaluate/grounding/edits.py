@@ -22,7 +22,7 @@ from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.changes import PROBES, Change, Probe, Question, planned
 from groundzero.evaluate.grounding.measures import Measure, Section, median, share
 from groundzero.evaluate.grounding.replies import Reply, name_of, object_of, reply, worded
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import StatementId
 from groundzero.ground.grounded import GroundedModel
@@ -59,6 +59,11 @@ class _Tally:
     after: list[Reply] = field(default_factory=list)
     added: list[tuple[StatementId, Node]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def work(settings: ExamSettings) -> int:
+    """Edits, questions about what they leave alone, and answers that the model words."""
+    return settings.amounts.edits + settings.amounts.untouched + 2 * settings.amounts.worded
 
 
 def examine_edits(exam: Exam, amounts: Amounts) -> Section:

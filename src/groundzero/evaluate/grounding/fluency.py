@@ -17,9 +17,10 @@ from typing import Any
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, share
 from groundzero.evaluate.grounding.replies import batches
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.ground.classes import ChannelSettings, LessonLoader
 from groundzero.ground.lessons import Copied, Kind, Lesson
+from groundzero.ground.names import made_up
 from groundzero.ground.speech import Said
 from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.train.evaluate import evaluate
@@ -29,9 +30,16 @@ _BATCH = 16
 """Lessons in one forward pass, about."""
 _NAME = "…"
 """Stands for a name."""
+_INVENTED = 7
+"""Of so many samples one is about nothing that there is."""
 _SHOWN = 10
 """Most frequent phrasings that are kept."""
 _REPEATED = re.compile(r"\b(\w+(?: \w+){1,6})[ ,.;]+\1\b")
+
+
+def work(settings: ExamSettings) -> int:
+    """Answers."""
+    return settings.amounts.phrasings
 
 
 def examine_fluency(exam: Exam, amounts: Amounts) -> Section:
@@ -90,10 +98,13 @@ def _is_sentence(part: str) -> bool:
 def samples(exam: Exam, count: int) -> list[dict[str, str]]:
     """Questions of every kind with answers as they are given, and whether they were refused."""
     found: list[dict[str, str]] = []
-    for lesson in _lessons(exam, count, _KINDS):
-        answer = exam.model.ask(lesson.question)
+    rng = exam.rng("samples")
+    for number, lesson in enumerate(_lessons(exam, count, _KINDS)):
+        subject = lesson.facts[0].subject
+        question = lesson.question.replace(subject, made_up(rng)) if number % _INVENTED == 0 else lesson.question
+        answer = exam.model.ask(question)
         found.append({
-            "question": lesson.question, "answer": answer.text, "status": answer.status,
+            "question": question, "answer": answer.text, "status": answer.status,
             "worded_by": "model" if answer.tokens_generated else "rule",
         })  # fmt: skip
     return found

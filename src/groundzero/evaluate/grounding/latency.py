@@ -17,7 +17,7 @@ from pathlib import Path
 
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, median
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, RelationId, Statement
 from groundzero.graph.phrasing import phrase
@@ -33,6 +33,11 @@ _PER_ENTITY = 5
 """Statements for each entity."""
 _TRIPLES_AT_ONCE = 100_000
 _EDIT_MS = 100.0
+
+
+def work(settings: ExamSettings) -> int:
+    """Questions."""
+    return len(settings.amounts.sizes) * settings.amounts.timed
 
 
 def examine_latency(exam: Exam, amounts: Amounts) -> Section:

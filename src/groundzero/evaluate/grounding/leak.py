@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from groundzero.evaluate.grounding.amounts import Amounts
+from groundzero.evaluate.grounding.clarity import is_only_one
 from groundzero.evaluate.grounding.likelihood import likeliest
 from groundzero.evaluate.grounding.measures import Measure, Section, share, wilson
 from groundzero.evaluate.grounding.replies import batches, name_of, object_of
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import RelationId, SourceId, Statement, StatementId
 from groundzero.graph.phrasing import phrase
@@ -53,6 +54,11 @@ class _Objects:
     of: Mapping[RelationId, Sequence[Node]]
     share: Mapping[RelationId, float]
     """Of a relation's statements that have its most frequent object."""
+
+
+def work(settings: ExamSettings) -> int:
+    """Questions."""
+    return settings.amounts.closed_book + 2 * settings.amounts.forgotten
 
 
 def examine_leak(exam: Exam, amounts: Amounts) -> Section:
@@ -152,7 +158,7 @@ def _forgetting(exam: Exam, count: int, objects: _Objects) -> tuple[list[Measure
         model = exam.over(graph)
         model.settings = model.settings.replace(meters=False)
         deleted = _delete(graph, source, asked)
-        asked = [each for each in asked if not _is_still_said(graph, each.fact)]
+        asked = [each for each in asked if is_only_one(graph, each.fact.subject) and not _is_near(graph, each.fact)]
         named = refused = 0
         for each in asked:
             answer = model.ask(each.question)
@@ -197,10 +203,10 @@ def _delete(graph: Graph, source: SourceId | None, asked: Sequence[_Asked]) -> s
     return gone
 
 
-def _is_still_said(graph: Graph, fact: Statement) -> bool:
-    """Whether another statement says the same."""
-    said = graph.store.outgoing(fact.subject, fact.relation)
-    return any(object_of(each) == object_of(fact) for each in said)
+def _is_near(graph: Graph, fact: Statement) -> bool:
+    """Whether another statement still says the same, or something else of the same two: then it may be named."""
+    there = any(object_of(each) == object_of(fact) for each in graph.store.outgoing(fact.subject))
+    return there or any(each.subject == fact.object for each in graph.store.incoming(fact.subject))
 
 
 def _shown(model: GroundedModel, asked: Sequence[_Asked], deleted: set[StatementId]) -> tuple[int, int]:

@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from groundzero.evaluate.grounding import answers, channels, citations, comparison, hallucination, refusal
+from groundzero.evaluate.grounding import (
+    answers,
+    bear,
+    causal,
+    channels,
+    citations,
+    comparison,
+    edits,
+    fluency,
+    hallucination,
+    injection,
+    latency,
+    leak,
+    refusal,
+    spelling,
+)
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Section
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
@@ -38,5 +53,13 @@ PARTS: tuple[Part, ...] = (
     Part("refusal", refusal.examine_refusal, refusal.work),
     Part("comparison", comparison.examine_comparison, comparison.work),
     Part("channels", channels.examine_channels, channels.work),
+    Part("edits", _with(edits.examine_edits), edits.work),
+    Part("causal", _with(causal.examine_causal), causal.work),
+    Part("leak", _with(leak.examine_leak), leak.work),
+    Part("injection", _with(injection.examine_injection), injection.work),
+    Part("spelling", _with(spelling.examine_spelling), spelling.work),
+    Part("fluency", _with(fluency.examine_fluency), fluency.work),
+    Part("bear", _with(bear.examine_bear), bear.work),
+    Part("latency", _with(latency.examine_latency), latency.work),
 )
 """All of them."""

@@ -7,6 +7,7 @@ letter was copied.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,14 +15,13 @@ from dataclasses import dataclass, field
 
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Section, share
-from groundzero.evaluate.grounding.replies import batches
-from groundzero.evaluate.grounding.setting import Exam
+from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.ground.lessons import Fact, Kind, Lesson
 from groundzero.ground.speech import Said, Span
 
 _KINDS: tuple[Kind, ...] = ("two", "list", "one", "inverse", "three", "compare")
-_PER_ANSWER = 2
-"""Spans that an answer has, about: lessons are drawn by it."""
+_PER_ANSWER = 3
+"""Spans that an answer has, about."""
 _KEPT = 20
 
 
@@ -36,13 +36,17 @@ class _Tally:
     failures: list[dict[str, str]] = field(default_factory=list)
 
 
+def work(settings: ExamSettings) -> int:
+    """Answers, about."""
+    return settings.amounts.spans // _PER_ANSWER
+
+
 def examine_spelling(exam: Exam, amounts: Amounts) -> Section:
     """Look at copied spans until there are enough of them, or no more questions."""
     started = time.perf_counter()
     tally = _Tally()
-    for batch in batches(list(_lessons(exam, amounts.spans)), exam.settings.batch):
-        if tally.spans >= amounts.spans:
-            break
+    lessons = _lessons(exam, amounts.spans)
+    while tally.spans < amounts.spans and (batch := list(itertools.islice(lessons, exam.settings.batch))):
         said = exam.speaker.say_all([(lesson.question, lesson.facts) for lesson in batch])
         for lesson, each in zip(batch, said, strict=True):
             _look(each, lesson.facts, tally)
@@ -56,18 +60,10 @@ def examine_spelling(exam: Exam, amounts: Amounts) -> Section:
     return Section("spelling", "Spelling", measures, time.perf_counter() - started, details)
 
 
-def _lessons(exam: Exam, spans: int) -> Iterator[Lesson]:
-    """Enough questions of every kind that takes names from facts, in turns."""
-    drawn = [exam.lessons(max(1, spans // _PER_ANSWER), kind) for kind in _KINDS]
-    left = spans
-    while drawn and left > 0:
-        for lessons in list(drawn):
-            lesson = next(lessons, None)
-            if lesson is None:
-                drawn.remove(lessons)
-                continue
-            left -= 1  # an answer that copies nothing must not end the search: one question for each span, at most
-            yield lesson
+def _lessons(exam: Exam, count: int) -> Iterator[Lesson]:
+    """Questions of every kind that takes names from facts, in turns, `count` at most."""
+    turns = itertools.zip_longest(*(exam.lessons(count, kind) for kind in _KINDS))
+    return itertools.islice((lesson for turn in turns for lesson in turn if lesson is not None), count)
 
 
 def _look(said: Said, facts: Sequence[Fact], tally: _Tally) -> None:
