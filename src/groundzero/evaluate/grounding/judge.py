@@ -5,7 +5,7 @@ Right is an answer that
     is no refusal,
     begins with the verdict or number that is right, where the question asks for one,
     names every right answer (gold, from the graph), by a label or alias of it, as whole words,
-    and states nothing that is not so.
+    and states nothing that is not so, nor anything beside: only what lies on the way from question to answers.
 
 What it states is read back, sentence by sentence: as `ground.claims` reads it, else by the ways to say each relation in
 question. Every claim is then looked up in the graph by the names in it:
@@ -85,7 +85,7 @@ class Judge:
         claims = () if refused or not said.ended else self.claims(question, replace(said, text=text), facts)
         if facts:
             bare = question.row == "verdict" and re.fullmatch(r"(yes|no)\W*", text.strip(), re.IGNORECASE) is not None
-            true = all(each.standing == "supported" for each in claims) and (bool(claims) or bare)
+            true = all(_is_so(each, question) for each in claims) and (bool(claims) or bare)
         else:
             true = not any(each.standing == "contradicted" for each in claims) and not self._names_another(
                 question, text
@@ -180,6 +180,12 @@ class Judge:
                 if others and mention.surface in (found.label, *found.aliases):
                     return True
         return False
+
+
+def _is_so(claim: Claim, question: Question) -> bool:
+    """Whether a claim is supported, and about things on the gold path: a true answer to another question is none."""
+    triple = claim.triple
+    return claim.standing == "supported" and triple is not None and {triple.subject, triple.object} <= question.path
 
 
 def _doubts(claims: Sequence[Claim]) -> tuple[int, int]:
