@@ -1,4 +1,4 @@
-"""The facts that come with the package as a graph: entities, aliases, types, and relations with sentences and questions.
+"""The facts that come with the package as a graph: entities, aliases, types, relations with sentences and questions.
 
 Each statement cites the table that it stands in. Sentences and questions are those of the embedded prose where they
 read well with plain names; "a lion" and "lions" are forms that a graph does not have, so that what needs them has
@@ -70,7 +70,7 @@ def _add_relation(writer: Writer, relation: Relation) -> RelationId:
 
 
 def _wordings(key: str) -> tuple[list[str], list[str]]:
-    """Sentences and questions of a relation: those made for the graph, else what of the prose reads with plain names."""
+    """Sentences and questions: those made for the graph, else what of the prose reads well with plain names."""
     own = _made_for_the_graph().get(key)
     if own is not None:
         return own["sentences"], own["questions"]

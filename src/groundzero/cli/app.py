@@ -46,6 +46,13 @@ COMMANDS = {
         "A model of your own in minutes.",
         "gz quickstart --text book.txt",
     ),
+    "build": Command(
+        "Build & train",
+        "groundzero.cli.build",
+        "command",
+        "A model from your text and facts.",
+        "gz build --text books/ --graph facts.tsv --out runs/mine",
+    ),
     "train": Command(
         "Build & train",
         "groundzero.cli.train",

@@ -1,0 +1,135 @@
+"""The stages that learn: from text, from the shape of the graph, and from lessons drawn from it.
+
+Each goes on from its own checkpoints, so that a build that was interrupted or killed in the middle comes to the same
+weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from groundzero.build.job import Job, StoppedError
+from groundzero.build.observer import BuildObserver
+from groundzero.build.text import prepare_text
+from groundzero.graph.embed.checkpoint import discard_training
+from groundzero.graph.embed.embedding import Embedding
+from groundzero.graph.embed.session import UnfinishedError, embed_graph
+from groundzero.graph.embed.trainer import EmbedObserver, EmbedProgress
+from groundzero.graph.milestones import beside
+from groundzero.ground.tuning import Grounding, tune_on_graph
+from groundzero.train import TrainResult, train_run
+from groundzero.train.config import LENGTHS, RunConfig
+from groundzero.train.interrupt import graceful_interrupt
+
+MEASURED = 0.7
+"""Of the time for vectors, what training them may take; the rest is for measuring them."""
+PASSES = 40.0
+"""Over the text, at most: what is over goes to the stages after. Long before that the validation loss rises."""
+
+
+def pretrain(job: Job, seconds: float) -> dict[str, Any]:
+    """Learn to write from the text.
+
+    Raises:
+        StoppedError: a signal came; what there was is saved.
+        TrainingError, StorageError: see `train.session`.
+    """
+    if not (job.data / "manifest.json").exists():  # a training that fails as it begins takes its tokens away
+        prepare_text(job)
+    config = job.config.pretraining
+    config = config.replace(data={**config.data.model_dump(), "dataset": str(job.data.resolve())})
+    config = _timed(config, min(seconds, _enough(job)))
+    resume = (job.base / "manifest.json").exists()
+    return _result(train_run(config, job.base, resume=resume, observer=job.observer))
+
+
+def embed(job: Job, seconds: float) -> dict[str, Any]:
+    """Learn a vector for every entity and relation, for as long as there is time.
+
+    Raises:
+        StoppedError: a signal came; what there was is saved.
+    """
+    folder, config = beside(str(job.graph_path), "embedding"), job.config.embed
+    if (folder / "embedding.json").exists():
+        return _of_embedding(Embedding.load(folder))
+    watch, ends = _Epochs(job.observer), time.monotonic() + MEASURED * seconds
+    with job.graph() as graph, graceful_interrupt() as stop:
+        if not len(graph.store.triples()):
+            return {"skipped": "no statement joins two entities"}
+        try:
+            return _of_embedding(
+                embed_graph(
+                    graph.store, config, folder, resume=True, observer=watch,
+                    should_stop=lambda: stop.requested or time.monotonic() > ends,
+                )
+            )  # fmt: skip
+        except UnfinishedError:
+            if stop.requested:
+                raise StoppedError from None
+        if not watch.epochs:
+            discard_training(folder)
+            return {"skipped": "not one pass over the statements fits into the time"}
+        # To be measured and kept as it is: the same training, set to end where it is.
+        return _of_embedding(
+            embed_graph(graph.store, config.replace(epochs=watch.epochs), folder, resume=True, observer=watch)
+        )
+
+
+class _Epochs(EmbedObserver):
+    """Passes the epochs on, and remembers how many are done."""
+
+    def __init__(self, observer: BuildObserver) -> None:
+        self._observer = observer
+        self.epochs = 0
+        self._of = 1
+
+    def begins(self, epoch: int, epochs: int, steps_per_epoch: int) -> None:
+        """Epochs done, of how many."""
+        self.epochs, self._of = epoch, epochs
+
+    def epoch_done(self, progress: EmbedProgress) -> None:
+        """One more."""
+        self.epochs = progress.epoch
+        self._observer.preparing("embedding, epochs", progress.epoch, self._of)
+
+
+def _of_embedding(embedding: Embedding) -> dict[str, Any]:
+    kept = ("model", "mrr", "hits_at_1", "hits_at_10", "loss", "epochs", "seconds", "triples_per_second")
+    return {name: embedding.figures.get(name) for name in kept}
+
+
+def ground(job: Job, seconds: float) -> dict[str, Any]:
+    """Learn to answer from facts: the finished run.
+
+    Raises:
+        StoppedError: a signal came; what there was is saved.
+        TrainingError, StorageError: see `ground.tuning`.
+    """
+    config = _timed(RunConfig.parse({"train": job.config.tuning.model_dump(exclude_unset=True)}), seconds)
+    if (job.out / "manifest.json").exists():
+        return _result(tune_on_graph(config, job.out, resume=True, observer=job.observer))
+    settings = job.config.ground.replace(lessons=job.lessons)
+    grounding = Grounding(job.base.resolve(), str(job.graph_path.resolve()), settings)
+    return _result(tune_on_graph(config, job.out, grounding=grounding, observer=job.observer))
+
+
+def _timed(config: RunConfig, seconds: float) -> RunConfig:
+    """With the minutes there are, unless the settings say how long."""
+    train = config.train
+    if any(getattr(train, name) for name in LENGTHS):
+        return config
+    return config.replace(train={**train.model_dump(), "minutes": seconds / 60})
+
+
+def _enough(job: Job) -> float:
+    """Seconds in which the text is read PASSES times."""
+    tokens: float = job.state.figures("text").get("train_tokens", job.state.plan.text_tokens)
+    return PASSES * tokens / job.state.plan.tokens_per_second
+
+
+def _result(found: TrainResult) -> dict[str, Any]:
+    if found.interrupted:
+        raise StoppedError
+    return asdict(found)
