@@ -75,6 +75,8 @@ def grounding(
     with Graph.open(graph or graph_of(directory), read_only=True) as opened, _watched(parts, settings) as watch:
         exam = open_exam(directory, opened, settings, advance=watch.advance, device=device)
         result = hold(exam, parts, begins=watch.begins)
+    if not result.sections:
+        raise KeyboardInterrupt
     files = write_result(result, out or directory.path / "exam")
     payload = {**result.as_json(), "files": [str(each) for each in files]}
     emit(payload, as_json, lambda: _print_result(result))

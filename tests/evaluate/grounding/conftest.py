@@ -103,7 +103,7 @@ class Truthful(Scripted):
             return words(f"{REFUSAL}: the facts do not say.")
         inverse = len({fact.subject for fact in needed if fact.step == 1}) > 1
         text, spans = "", list[Span]()
-        if "How many" in question:
+        if question.startswith(("How many answers", "How many? ")):
             text = f"{len(needed)}: "
             text, spans = listed(text, spans, needed, False)
             return Said(f"{text}.", tuple(spans), (1, 2, 3), 2, True)

@@ -37,9 +37,8 @@ def test_who_is_always_right_scores_one(examined: Callable[..., Any]) -> None:
     for title in ROWS.values():
         alone, reasoned = (found["answers"][f"{title} · {column}"] for column in ("model alone", "reasoning"))
         assert alone.value == reasoned.value, title
-        assert found["answers"][f"{title} · by rule"].value <= 1 - reasoned.value, (
-            "all that was understood is let through"
-        )
+        by_rule = found["answers"][f"{title} · by rule"].value
+        assert by_rule <= 1 - reasoned.value + 1e-9, "what was understood is let through"
     assert found["answers"]["One hop, unseen facts · model alone"].value == 1
     assert found["answers"]["Two hops · model alone"].value == 1
     assert found["citations"]["Citation precision"].value == found["citations"]["Citation recall"].value == 1

@@ -46,6 +46,8 @@ def capital(exam: Exam) -> tuple[Question, tuple[Fact, ...], str, str]:
         ("{s} is the capital of {o}.", False),
         ("The capital of {s} is {o}. The capital of {s} is {other}.", False),
         ("The capital of {s} is {other}.", False),
+        ("1: {o}.", False),
+        ("Yes: the capital of {s} is {o}.", False),
         ("The capital of {s} is {o}, as everybody knows.", False),
         ("The capital of {s} is {o}land.", False),
         ("{o}", False),

@@ -3,7 +3,7 @@
 Right is an answer that
 
     is no refusal,
-    begins with the verdict or number that is right, where the question asks for one,
+    begins with the verdict or number that is right, where the question asks for one, and else with none,
     names every right answer (gold, from the graph), by a label or alias of it, as whole words,
     and states nothing that is not so, nor anything beside: only what lies on the way from question to answers.
 
@@ -151,7 +151,8 @@ class Judge:
     @staticmethod
     def _is_led(question: Question, text: str) -> bool:
         if not question.lead:
-            return True
+            lead = re.match(r"(?:Yes|No|\d+):", text)
+            return lead is None or any(name.startswith(lead.group()) for name in question.path)
         if question.row == "verdict":
             first = re.match(r"\W*(yes|no)\b", text, re.IGNORECASE)
             return first is not None and first[1].capitalize() == question.lead
