@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
@@ -87,6 +88,28 @@ class Linker:
         if missing:
             found += self._corrected(question, words, missing)
         return sorted(found, key=lambda link: (-_weight(words, link), link.first))
+
+    def likeness(self, one: Link, other: Link) -> float:
+        """How alike the kinds of two things are, 0 to 1: the share that both have of the relations that either has."""
+        first, second = (self._relations(link.candidates[0].entity) for link in (one, other))
+        return len(first & second) / max(1, len(first | second))
+
+    def gender(self, link: Link) -> str:
+        """What the graph calls the gender of whoever is named; empty where it says nothing."""
+        entity = link.candidates[0].entity
+        for relation in self._graph.relations.values():
+            if {"gender", "sex"} & set(tokens(relation.label)):
+                ends = self._graph.neighbours(entity, relation.id).entity_N
+                if len(ends):
+                    return form(self._graph.label(int(ends[0])))
+        return ""
+
+    def _relations(self, entity: EntityId) -> frozenset[tuple[bool, int]]:
+        return frozenset(
+            (inverse, relation)
+            for inverse in (False, True)
+            for relation in np.unique(self._graph.neighbours(entity, inverse=inverse).relation_N).tolist()
+        )
 
     def _exact(self, question: str, words: Sequence[Word]) -> list[Link]:
         starts = {word.start: place for place, word in enumerate(words)}
