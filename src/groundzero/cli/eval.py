@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +15,16 @@ from groundzero.cli.output import emit, note
 from groundzero.errors import UsageError
 
 if TYPE_CHECKING:
+    from groundzero.cli.output import Bar
     from groundzero.evaluate.grounding.exam import ExamResult
     from groundzero.evaluate.grounding.measures import Measure
+    from groundzero.evaluate.grounding.sections import Part
+    from groundzero.evaluate.grounding.setting import ExamSettings
 
 app = typer.Typer(add_completion=False)
+
+PUBLISHED = 2000
+"""Questions of each row of the published tables: intervals of at most 2.2 points to either side."""
 
 RunOption = Annotated[Path, typer.Option("--run", help="The run to examine.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -34,12 +40,15 @@ def evaluate() -> None:
 def grounding(
     run: RunOption,
     graph: Annotated[str, typer.Option("--graph", help="What is right; the run's own when left out.")] = "",
-    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions of each row.")] = 200,
+    questions: Annotated[int, typer.Option("--questions", "-n", min=1, help="Questions of each row.")] = 200,
     ablation: Annotated[
         int | None,
         typer.Option("--questions-per-ablation", min=1, help="The same in the table of channels; half as many."),
     ] = None,
     only: Annotated[str, typer.Option("--only", help="Sections, with commas between; all when left out.")] = "",
+    published: Annotated[
+        bool, typer.Option("--published", help="As much of everything as the published tables were made with.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of which questions are asked.")] = 1337,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where exam.json and report.html go; RUN/exam when left out.")
@@ -58,6 +67,7 @@ def grounding(
       gz eval grounding --run runs/grounded
       gz eval grounding --run runs/grounded --graph facts.db --questions 2000 --only answers,citations
     """
+    from groundzero.evaluate.grounding.amounts import Amounts  # noqa: PLC0415
     from groundzero.evaluate.grounding.exam import chosen, hold, write_result  # noqa: PLC0415 - PyTorch
     from groundzero.evaluate.grounding.setting import ExamSettings, open_exam  # noqa: PLC0415
     from groundzero.graph.graph import Graph  # noqa: PLC0415
@@ -67,10 +77,10 @@ def grounding(
 
     parts = chosen([name.strip() for name in only.split(",") if name.strip()])
     given = parse_overrides([each.removeprefix("exam.") for each in overrides or ()])
-    asked = {
-        "questions": questions, "questions_per_ablation": ablation or max(1, questions // 2), "seed": seed
-    }  # fmt: skip
-    settings = ExamSettings.parse(merge(given, asked))
+    n_ablation = ablation or (PUBLISHED if published else max(1, questions // 2))
+    asked = {"questions": PUBLISHED if published else questions, "questions_per_ablation": n_ablation, "seed": seed}
+    amounts = Amounts.published().model_dump() if published else {}
+    settings = ExamSettings.parse(merge({"amounts": amounts}, merge(asked, given)))
     directory = RunDirectory.open(run)
     with Graph.open(graph or graph_of(directory), read_only=True) as opened, _watched(parts, settings) as watch:
         exam = open_exam(directory, opened, settings, advance=watch.advance, device=device)
@@ -118,28 +128,33 @@ def loss(
 
 
 @contextmanager
-def _watched(parts: Any, settings: Any) -> Iterator[_Watch]:
+def _watched(parts: Sequence[Part], settings: ExamSettings) -> Iterator[_Watch]:
+    """A bar over the questions of all sections."""
     from groundzero.cli.output import progress  # noqa: PLC0415
+    from groundzero.evaluate.grounding.sections import planned  # noqa: PLC0415
 
-    with progress("Examining", total=sum(part.work(settings) for part in parts), unit="questions") as bar:
-        yield _Watch(bar, settings)
+    amounts = planned(parts, settings)
+    with progress("Examining", total=sum(amounts), unit="questions") as bar:
+        yield _Watch(bar, {part.key: amount for part, amount in zip(parts, amounts, strict=True)})
 
 
 class _Watch:
     """Counts questions, and is told of each section: what one did less than was expected is counted at its end."""
 
-    def __init__(self, bar: Any, settings: Any) -> None:
-        self._bar, self._settings = bar, settings
+    def __init__(self, bar: Bar, amounts: dict[str, int]) -> None:
+        self._bar, self._amounts = bar, amounts
         self._done = self._until = 0
         self._name = ""
 
-    def begins(self, part: Any) -> None:
+    def begins(self, part: Part) -> None:
+        """The next section: the one before is done."""
         self._done = self._until
-        self._until += part.work(self._settings)
+        self._until += self._amounts[part.key]
         self._name = part.key
-        self._bar.update(self._done, note=part.key)
+        self._bar.update(self._done, note=self._name)
 
     def advance(self, amount: int) -> None:
+        """So many questions more."""
         self._done = min(self._done + amount, self._until)
         self._bar.update(self._done, note=self._name)
 

@@ -14,7 +14,7 @@ from groundzero.errors import UsageError
 from groundzero.evaluate.grounding.exam import chosen, hold, write_result
 from groundzero.evaluate.grounding.measures import Section
 from groundzero.evaluate.grounding.questions import ROWS, questions
-from groundzero.evaluate.grounding.sections import PARTS
+from groundzero.evaluate.grounding.sections import PARTS, planned
 from groundzero.evaluate.grounding.setting import Exam
 from tests.evaluate.grounding.conftest import Lying, Refusing, Truthful
 
@@ -136,7 +136,8 @@ def test_sections_are_chosen_by_name() -> None:
 def test_progress_is_as_much_as_was_announced(make_exam: Callable[..., Exam]) -> None:
     counted: list[int] = []
     exam = replace(make_exam(Truthful), advance=counted.append)
-    for part in chosen(OURS):
+    parts = chosen(OURS)
+    for part, amount in zip(parts, planned(parts, exam.settings), strict=True):
         counted.clear()
         part.examine(exam)
-        assert 0.5 * part.work(exam.settings) <= sum(counted) <= part.work(exam.settings), part.key
+        assert 0.5 * amount <= sum(counted) <= amount, part.key

@@ -6,7 +6,7 @@ card in the row `Two hops` and the column `model alone`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from groundzero.evaluate.grounding import (
@@ -39,6 +39,8 @@ class Part:
     examine: Callable[[Exam], Section]
     work: Callable[[ExamSettings], int]
     """Questions it will deal with, about: what it tells `Exam.advance` comes to that."""
+    work_after: Callable[[ExamSettings], int] | None = None
+    """The same where the answers were examined before: what they were asked is not asked again."""
 
 
 def _with(examine: Callable[[Exam, Amounts], Section]) -> Callable[[Exam], Section]:
@@ -46,12 +48,16 @@ def _with(examine: Callable[[Exam, Amounts], Section]) -> Callable[[Exam], Secti
     return lambda exam: examine(exam, exam.settings.amounts)
 
 
+def _nothing(settings: ExamSettings) -> int:
+    return 0
+
+
 PARTS: tuple[Part, ...] = (
     Part("answers", answers.examine_answers, answers.work),
-    Part("citations", citations.examine_citations, citations.work),
-    Part("hallucination", hallucination.examine_hallucination, hallucination.work),
+    Part("citations", citations.examine_citations, citations.work, _nothing),
+    Part("hallucination", hallucination.examine_hallucination, hallucination.work, _nothing),
     Part("refusal", refusal.examine_refusal, refusal.work),
-    Part("comparison", comparison.examine_comparison, comparison.work),
+    Part("comparison", comparison.examine_comparison, comparison.work, comparison.work_after),
     Part("channels", channels.examine_channels, channels.work),
     Part("edits", _with(edits.examine_edits), edits.work),
     Part("causal", _with(causal.examine_causal), causal.work),
@@ -63,3 +69,13 @@ PARTS: tuple[Part, ...] = (
     Part("latency", _with(latency.examine_latency), latency.work),
 )
 """All of them."""
+
+
+def planned(parts: Sequence[Part], settings: ExamSettings) -> list[int]:
+    """Questions that each of some sections will deal with, one section after the other."""
+    amounts, answered = [], False
+    for part in parts:
+        work = part.work_after if answered and part.work_after is not None else part.work
+        amounts.append(work(settings))
+        answered |= part.key == "answers"
+    return amounts
