@@ -87,19 +87,22 @@ def examine_bear(exam: Exam, amounts: Amounts) -> Section:
 
 def read_probes(graph: Graph, facts: Path, relations: Path) -> tuple[list[Probe], int]:
     """The facts of the probe that the graph holds, and how many there are in all."""
+    lines, told = _bytes(facts).splitlines(), _bytes(relations)
     try:
-        spaces = json.loads(_text(relations))
-        rows = [json.loads(line) for line in _text(facts).splitlines() if line.strip()]
+        spaces, rows = json.loads(told), [json.loads(line) for line in lines if line.strip()]
         found = [probe for row in rows if (probe := _probe(graph, row, spaces)) is not None]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{facts} or {relations} is no BEAR probe: {error}.", remedy=_REMEDY) from error
     return found, len(rows)
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(f"There is no file {path}.", remedy=_REMEDY)
-    return (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise InputError(f"Cannot read {path}: {error}.", remedy=_REMEDY) from error
 
 
 def _probe(graph: Graph, row: dict[str, Any], spaces: dict[str, Any]) -> Probe | None:

@@ -7,6 +7,7 @@ nobody has in place of the answer. A model that answers from memory does not not
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Statement, StatementId
 from groundzero.ground.grounded import GroundedModel
-from groundzero.ground.lessons import Copied, Fact, Kind, Lesson
+from groundzero.ground.lessons import Fact, Kind, Lesson
 from groundzero.ground.names import made_up
 from groundzero.ground.speech import Said
 
@@ -112,35 +113,38 @@ def _failure(what: str, before: Reply, now: Reply) -> dict[str, Any]:
 
 def _of_the_model(exam: Exam, count: int, rng: random.Random) -> list[Measure]:
     """What the model alone makes of facts that are shown and facts that are not; of answers that it gets right."""
-    drawn = (lesson for lesson in exam.lessons(2 * count, "one") if len(lesson.facts) > 1)
-    lessons = [lesson for lesson, _ in zip(drawn, range(count), strict=False)]
-    cited = [_cited(lesson) for lesson in lessons]
-    said = _said(exam, [(lesson.question, lesson.facts) for lesson in lessons])
-    right = [place for place, each in enumerate(said) if cited[place].object in each.text]
+    cases = list(itertools.islice(_shown(exam, 3 * count), count))
+    said = _said(exam, [(question, facts) for question, facts, _ in cases])
+    right = [case for case, each in zip(cases, said, strict=True) if case[2].object in each.text]
+    names = [made_up(rng) for _ in right]
     without, beside, swapped = [], [], []
-    names: list[str] = []
-    for place in right:
-        lesson, fact = lessons[place], cited[place]
-        others = [each for each in lesson.facts if each is not fact]
-        names.append(made_up(rng))
-        invented = replace(fact, object=names[-1], ends=(*fact.ends[:2], None))
-        without.append((lesson.question, tuple(others)))
-        beside.append((lesson.question, tuple(each for each in lesson.facts if each is not others[0])))
-        swapped.append((lesson.question, tuple(invented if each is fact else each for each in lesson.facts)))
-    old = [cited[place].object for place in right]
+    for (question, facts, cited), name in zip(right, names, strict=True):
+        others = tuple(each for each in facts if each is not cited)
+        invented = replace(cited, object=name, ends=(*cited.ends[:2], None))
+        without.append((question, others))
+        beside.append((question, tuple(each for each in facts if each is not others[0])))
+        swapped.append((question, tuple(invented if each is cited else each for each in facts)))
+    old = [cited.object for _, _, cited in right]
     gone = sum(name not in each.text for name, each in zip(old, _said(exam, without), strict=True))
     stays = sum(name in each.text for name, each in zip(old, _said(exam, beside), strict=True))
     follows = sum(name in each.text for name, each in zip(names, _said(exam, swapped), strict=True))
     return [
-        share("the model alone: gives the answer that it is shown", len(right), len(lessons)),
-        share("of these, the cited fact not shown: it does not", gone, len(right)),
-        share("another fact not shown: it still does", stays, len(right)),
-        share("another name in the cited fact: it says that one", follows, len(right)),
+        share("the model alone: gives the answer that it is shown", len(right), len(cases)),
+        share("of these, the cited fact not shown: it no longer does", gone, len(right)),
+        share("of these, another fact not shown: it still does", stays, len(right)),
+        share("of these, another name in the cited fact: it gives that one", follows, len(right)),
     ]
 
 
-def _cited(lesson: Lesson) -> Fact:
-    return next(lesson.facts[piece.fact] for piece in lesson.answer if isinstance(piece, Copied))
+def _shown(exam: Exam, count: int) -> Iterator[tuple[str, tuple[Fact, ...], Fact]]:
+    """Questions with what the model is shown for them, and which fact of that answers; where others are shown, too."""
+    for lesson in exam.lessons(count, "one"):
+        found = reply(exam.model, lesson.question)
+        numbers = [each.id for each in found.statements]
+        facts = exam.model.facts_for(found.evidence)
+        cited = [fact for fact in facts if fact.statement in numbers]
+        if len(numbers) == len(cited) == 1 and len(facts) > 1 and cited[0].object not in lesson.question:
+            yield lesson.question, facts, cited[0]
 
 
 def _said(exam: Exam, asked: Sequence[tuple[str, tuple[Fact, ...]]]) -> list[Said]:

@@ -108,7 +108,7 @@ def _edit(model: GroundedModel, change: Change, tally: _Tally) -> None:
     graph = model.graph
     before = reply(model, change.asked.text)
     tally.formed["asked"] += 1
-    if before.answers != change.asked.right(graph):
+    if before.answers != {object_of(change.old)}:
         return
     understood = [pair for pair in change.others if _is_understood(model, *pair, change)]
     tally.formed.update(each.probe for each, _ in change.others)

@@ -2,7 +2,8 @@
 
 held-out loss   nats a token of the answers of lessons about held-out entities, facts shown: what is not copied,
                 with every channel open; and all of it, with copying closed
-phrasings       answers with their names taken out; those that differ are counted, over all and for each relation
+phrasings       the model's own words with names taken out; those that differ are counted, over all, and for each
+                    relation that an answer comes to in the end
 sentences       a capital or a name first, a full stop last, words between the names, nothing said twice in a row
 """
 
@@ -16,10 +17,10 @@ from typing import Any
 
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, share
-from groundzero.evaluate.grounding.replies import batches
+from groundzero.evaluate.grounding.replies import reply, worded
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.ground.classes import ChannelSettings, LessonLoader
-from groundzero.ground.lessons import Copied, Kind, Lesson
+from groundzero.ground.lessons import Kind, Lesson
 from groundzero.ground.names import made_up
 from groundzero.ground.speech import Said
 from groundzero.model.knowledge import KnowledgeGPT
@@ -34,7 +35,7 @@ _INVENTED = 7
 """Of so many samples one is about nothing that there is."""
 _SHOWN = 10
 """Most frequent phrasings that are kept."""
-_REPEATED = re.compile(r"\b(\w+(?: \w+){1,6})[ ,.;]+\1\b")
+_REPEATED = re.compile(r"\b(\w+(?: \w+){1,6})[ ,.;]+\1\b", re.IGNORECASE)
 
 
 def work(settings: ExamSettings) -> int:
@@ -45,14 +46,16 @@ def work(settings: ExamSettings) -> int:
 def examine_fluency(exam: Exam, amounts: Amounts) -> Section:
     """Loss, phrasings, sentences and samples."""
     started = time.perf_counter()
-    asked = list(_lessons(exam, amounts.phrasings, _KINDS))
-    said = _said(exam, asked)
+    asked = [reply(exam.model, each.question) for each in _lessons(exam, amounts.phrasings, _KINDS)]
+    wordings = [each.wording for each in worded(exam, exam.model, asked) if each.wording is not None]
+    said = [each.said for each in wordings]
     ways: dict[str, int] = {}
     relations: dict[int, set[str]] = {}
-    for lesson, each in zip(asked, said, strict=True):
-        way = skeleton(each)
+    for wording in wordings:
+        way = skeleton(wording.said)
         ways[way] = ways.get(way, 0) + 1
-        relations.setdefault(_relation(lesson), set()).add(way)
+        last = max(wording.facts, key=lambda fact: fact.step)
+        relations.setdefault(last.ends[1], set()).add(way)
     per_relation = [len(found) for found in relations.values()]
     n = len(relations)
     measures = (
@@ -79,14 +82,11 @@ def skeleton(said: Said) -> str:
 def is_sentences(said: Said) -> bool:
     """Whether an answer reads as sentences from beginning to end."""
     text = said.text.strip()
-    if not said.ended or not text or text[-1] not in ".!?" or _REPEATED.search(text):
+    way = skeleton(said)
+    if not said.ended or not text or text[-1] not in ".!?" or _REPEATED.search(way):
         return False
-    names = {span.start for span in said.spans}
-    offset = said.text.index(text)
-    starts = [0, *(match.end() for match in re.finditer(r"[.!?] ", skeleton(said)))]
-    words = [part for part in re.split(r"[.!?] ", skeleton(said)) if part]
-    begins = text[0].isupper() or text[0].isdigit() or offset in names
-    return begins and len(words) == len(starts) and all(_is_sentence(part) for part in words)
+    begins = way[0].isupper() or way[0] in (_NAME, "0")
+    return begins and all(_is_sentence(part) for part in re.split(r"(?<=[.!?]) ", way))
 
 
 def _is_sentence(part: str) -> bool:
@@ -143,17 +143,3 @@ def _lessons(exam: Exam, count: int, kinds: Sequence[Kind]) -> Iterator[Lesson]:
     drawn = [exam.lessons(-(-count // len(kinds)), kind) for kind in kinds]
     turns = itertools.zip_longest(*drawn)
     return itertools.islice((lesson for turn in turns for lesson in turn if lesson is not None), count)
-
-
-def _said(exam: Exam, lessons: Sequence[Lesson]) -> list[Said]:
-    said: list[Said] = []
-    for batch in batches(lessons, exam.settings.batch):
-        said += exam.speaker.say_all([(lesson.question, lesson.facts) for lesson in batch])
-        exam.advance(len(batch))
-    return said
-
-
-def _relation(lesson: Lesson) -> int:
-    """Of the statement that answers: the last that is copied from."""
-    places = [piece.fact for piece in lesson.answer if isinstance(piece, Copied)]
-    return lesson.facts[places[-1]].ends[1]

@@ -98,7 +98,7 @@ def _timed(reasoner: Reasoner, size: int, times: int, rng: random.Random) -> lis
     one = [_milliseconds(reasoner, _question(graph, each)) for each in chosen]
     two = [_milliseconds(reasoner, _question(graph, each, further=True)) for each in chosen]
     found = [_searched(reasoner, _question(graph, each)) for each in chosen]
-    edits = [_edited(reasoner, each, _drawn(graph, rng)) for each in chosen]
+    edits = [_edited(reasoner, each, _other(graph, each, rng)) for each in chosen]
     where = f"{size:,} statements"
     return [
         median(f"{where} · one hop", one, "ms"),
@@ -113,6 +113,15 @@ def _drawn(graph: Graph, rng: random.Random) -> Statement:
     while True:
         found = graph.statement(rng.randint(1, graph.store.counts().triples))
         if found is not None and found.retired is None:
+            return found
+
+
+def _other(graph: Graph, statement: Statement, rng: random.Random) -> EntityId:
+    """An object that the statement's subject and relation do not have yet."""
+    taken = {each.object for each in graph.store.outgoing(statement.subject, statement.relation)}
+    while True:
+        found = _drawn(graph, rng).object
+        if found is not None and found not in taken:
             return found
 
 
@@ -136,13 +145,12 @@ def _searched(reasoner: Reasoner, question: str) -> float:
     return 1e3 * (time.perf_counter() - started)
 
 
-def _edited(reasoner: Reasoner, statement: Statement, other: Statement) -> float | None:
+def _edited(reasoner: Reasoner, statement: Statement, new: EntityId) -> float | None:
     """From an edit to the answer; None where the question is not answered with what was put in."""
     graph, question = reasoner.graph, _question(reasoner.graph, statement)
-    assert other.object is not None
     started = time.perf_counter()
-    graph.edit(statement.subject, statement.relation, other.object)
+    graph.edit(statement.subject, statement.relation, new)
     evidence, _ = reasoner.evidence(question)
     spent = 1e3 * (time.perf_counter() - started)
-    is_right = evidence.result is not None and other.object in evidence.result.answers
+    is_right = evidence.result is not None and new in evidence.result.answers
     return spent if is_right else None
