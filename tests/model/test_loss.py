@@ -87,7 +87,7 @@ def test_loss_and_both_gradients_however_it_is_cut(case, chunk) -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 4, 5, 12, 13])
 def test_chunk_borders(monkeypatch, chunk) -> None:
     """Cut just before, at and after the last token, into equal and unequal parts."""
-    case = random_case(12, 8, 9, 7, 0.0, 0.3, 1.0, 0)
+    case = random_case(12, 8, 9, 7, 0.0, 0.0, 1.0, 0)
     sizes = []
     original = loss_module._chunks
 
@@ -214,3 +214,19 @@ def test_a_broken_loss_is_seen(monkeypatch, broken) -> None:
     monkeypatch.setitem(globals(), "linear_cross_entropy", wrong)
     with pytest.raises(AssertionError):
         check_fused(hidden_ND, weight_VD, targets_N, options)
+
+
+def test_tokens_that_do_not_count_are_left_out_where_they_are_many(monkeypatch) -> None:
+    hidden, weight, targets, vocab = random_case(12, 8, 9, 7, 0.0, 0.0, 1.0, 0)[:4]
+    targets[3:] = -1
+    sizes: list[int] = []
+    original = loss_module._chunks
+
+    def counting(*args: Any, **options: Any) -> Any:
+        for part in original(*args, **options):
+            sizes.append(len(part.loss_C))
+            yield part
+
+    monkeypatch.setattr(loss_module, "_chunks", counting)
+    check_fused(hidden, weight, targets, vocab)
+    assert sum(sizes) == 3

@@ -20,6 +20,8 @@ CHUNK_BYTES = 8 << 20
 """Float32 logits held at a time on a CPU; fits its last cache."""
 GPU_CHUNK_BYTES = 512 << 20
 """The same on an accelerator, where larger products pay."""
+_FEW = 0.75
+"""Share of targets that count below which the others are left out rather than multiplied by zero."""
 
 
 def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
@@ -46,10 +48,24 @@ def linear_cross_entropy(
     Returns:
         loss: scalar, float32 (float64 for float64), the mean over targets that are not -1; 0 when there are none.
     """
+    hidden_ND, targets_N = _only_counted(hidden_ND, targets_N)
     loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_ND, weight_VD, targets_N, vocab_size, softcap
     )
     return loss
+
+
+def _only_counted(hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens that count, where those are few: in a conversation only answers do, and of them no copied name.
+
+    On a CPU alone: elsewhere the host would wait to learn how many they are.
+    """
+    if hidden_ND.device.type != "cpu":
+        return hidden_ND, targets_N
+    (counted_C,) = torch.nonzero(targets_N >= 0, as_tuple=True)
+    if not 0 < len(counted_C) < _FEW * len(targets_N):
+        return hidden_ND, targets_N
+    return hidden_ND[counted_C], targets_N[counted_C]
 
 
 class Scores(NamedTuple):
