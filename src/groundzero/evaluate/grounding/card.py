@@ -27,6 +27,8 @@ _HEADLINES = (
     ("hallucination", "Contradicted · fallback on", "claims contradicted"),
 )
 """What stands large on top, where it was measured."""
+_FIRST = "answers"
+"""The section that takes the whole width."""
 _SHOWN = 12
 """Sample answers at most."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -45,7 +47,10 @@ def card(found: Mapping[str, Any], *, made: str = "") -> str:
     body = [
         _header(found, name, made),
         _tiles(sections),
-        *(_section(each) for each in sections.values()),
+        *(_section(each) for key, each in sections.items() if key == _FIRST),
+        '<div class="sheets">',
+        *(_section(each) for key, each in sections.items() if key != _FIRST),
+        "</div>",
         _samples(sections),
         _footer(found),
     ]
@@ -84,8 +89,7 @@ def _ring(aims: Mapping[str, int]) -> str:
         f'{circle} stroke="var(--track)"/>'
         f'{circle} stroke="var(--good)" stroke-dasharray="{part:.1f} {around - part:.1f}" '
         'transform="rotate(-90 60 60)"/>'
-        f'<text x="60" y="64">{aims["reached"]}/{aims["of"]}</text>'
-        '<text class="under" x="60" y="79">aims reached</text></svg></div>'
+        f'<text x="60" y="68">{aims["reached"]}/{aims["of"]}</text></svg>aims reached</div>'
     )
 
 
@@ -108,8 +112,8 @@ def _section(section: Mapping[str, Any]) -> str:
     gridded = [each for each in measures if SEPARATOR in each["name"]]
     plain = [each for each in measures if SEPARATOR not in each["name"]]
     tables = (_grid(gridded) if gridded else "") + (_plain(plain) if plain else "")
-    seconds = _duration(section["seconds"])
-    return f"<section><h2>{_data(section['title'])}<small>{seconds}</small></h2>{tables}</section>"
+    seconds = f"<small>{_duration(section['seconds'])}</small>" if section["seconds"] >= 1 else ""
+    return f"<section><h2>{_data(section['title'])}{seconds}</h2>{tables}</section>"
 
 
 def _plain(measures: Iterable[Mapping[str, Any]]) -> str:
@@ -118,8 +122,9 @@ def _plain(measures: Iterable[Mapping[str, Any]]) -> str:
     for each in measures:
         note = f'<span class="note">{_data(each["note"])}</span>' if each["note"] else ""
         lines.append(
-            f'<tr><th scope="row">{_data(each["name"])}{note}</th><td class="bar">{_bar(each)}</td>'
-            f'<td class="value">{" ".join(_value(each))}</td><td class="rest">{_rest(each)}</td></tr>'
+            f'<tr><th scope="row">{_data(_capital(each["name"]))}{note}</th><td>'
+            f'<span class="value">{" ".join(_value(each))}</span><span class="rest">{_rest(each)}</span>{_bar(each)}'
+            "</td></tr>"
         )
     return f'<table class="plain"><tbody>{"".join(lines)}</tbody></table>'
 
@@ -135,7 +140,7 @@ def _grid(measures: Iterable[Mapping[str, Any]]) -> str:
     lines = []
     for row, cells in rows.items():
         found = "".join(f"<td>{_cell(cells.get(column))}</td>" for column in columns)
-        lines.append(f'<tr><th scope="row">{_data(row)}</th>{found}</tr>')
+        lines.append(f'<tr><th scope="row">{_data(_capital(row))}</th>{found}</tr>')
     return f'<table class="grid"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
@@ -180,9 +185,9 @@ def _aim(measure: Mapping[str, Any]) -> str:
 
 def _interval(measure: Mapping[str, Any]) -> str:
     low, high = measure["low"], measure["high"]
-    if None in (low, high) or measure["unit"] != "share":
+    if None in (low, high) or measure["unit"] != "share" or not measure["n"]:
         return ""
-    return f"{_digits(100 * low)}–{_digits(100 * high)}"
+    return f"{_digits(100 * low)}{'–' if low >= 0 else ' to '}{_digits(100 * high)}"
 
 
 def _value(measure: Mapping[str, Any]) -> tuple[str, str]:
@@ -202,10 +207,13 @@ def _number(value: float, unit: str) -> tuple[str, str]:
 
 
 def _digits(percent: float) -> str:
-    """Percent to the digit that matters: 0.05, 97.4, 100."""
-    if percent in (0, 100):
-        return f"{percent:.0f}"
-    return f"{percent:.2f}" if 0 < percent < 1 else f"{percent:.1f}"
+    """Percent to the digit that matters: 0.05, 97.4, 99.98, 100."""
+    size = abs(percent)
+    if min(size, abs(size - 100)) < 1e-9:
+        digits = f"{size:.0f}"
+    else:
+        digits = f"{size:.2f}" if size < 1 or 99.95 <= size < 100 else f"{size:.1f}"
+    return f"−{digits}" if percent < 0 and float(digits) else digits
 
 
 def _percent(share: float) -> str:
@@ -241,6 +249,10 @@ def _footer(found: Mapping[str, Any]) -> str:
         f"<p>Again: <code>{_text(shlex.join(words))}</code></p>"
         f"<p>groundzero {_text(found['version'])}, {_duration(found['seconds'])} in all.</p></footer>"
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _short(location: str) -> str:

@@ -21,17 +21,16 @@ body {
   margin: 0; padding: 3rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 var(--sans); font-variant-numeric: tabular-nums; -webkit-text-size-adjust: 100%;
 }
-main { max-width: 58rem; margin: 0 auto; }
+main { max-width: 78rem; margin: 0 auto; }
 bdi { overflow-wrap: anywhere; }
 header { display: flex; gap: 2rem; align-items: center; justify-content: space-between; margin-bottom: 2rem; }
 header > div:first-child { min-width: 0; }
 .kicker { font-size: .78rem; letter-spacing: .14em; text-transform: uppercase; color: var(--soft); margin: 0 0 .35rem; }
 h1 { font: 600 2.5rem/1.1 var(--serif); letter-spacing: -.015em; margin: 0 0 .6rem; }
 .meta { color: var(--soft); margin: 0; max-width: 40rem; }
-.ring { flex: none; width: 8rem; text-align: center; }
-.ring svg { display: block; width: 8rem; height: 8rem; }
-.ring text { fill: var(--ink); font: 600 25px var(--serif); text-anchor: middle; }
-.ring .under { fill: var(--soft); font: 9.5px var(--sans); letter-spacing: .04em; }
+.ring { flex: none; width: 7.5rem; text-align: center; color: var(--soft); font-size: .84rem; }
+.ring svg { display: block; width: 7.5rem; height: 7.5rem; margin-bottom: .1rem; }
+.ring text { fill: var(--ink); font: 600 24px var(--serif); text-anchor: middle; }
 .tiles { display: grid; gap: .9rem; margin-bottom: 1.6rem; }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(9.8rem, 1fr)); }
 .tile { background: var(--sheet); border: 1px solid var(--line); border-radius: .7rem; padding: 1rem 1.1rem 1.1rem; }
@@ -42,8 +41,10 @@ section {
   background: var(--sheet); border: 1px solid var(--line); border-radius: .7rem;
   padding: 1.35rem 1.5rem 1.5rem; margin-bottom: 1.1rem;
 }
+.sheets { columns: 2; column-gap: 1.1rem; }
+.sheets section { break-inside: avoid; }
 h2 { font: 600 1.3rem/1.2 var(--serif); margin: 0 0 .8rem; display: flex; justify-content: space-between; gap: 1rem; }
-h2 small { font: .8rem var(--sans); color: var(--soft); align-self: end; white-space: nowrap; }
+h2 small { font: .8rem var(--sans); color: var(--soft); white-space: nowrap; padding-top: .4rem; }
 table { width: 100%; border-collapse: collapse; }
 th, td { text-align: left; vertical-align: top; padding: .42rem .9rem .42rem 0; }
 th:last-child, td:last-child { padding-right: 0; }
@@ -52,18 +53,22 @@ thead th { border-bottom: 1px solid var(--line); }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tbody th { font-weight: 500; }
 table + table { margin-top: 1.1rem; }
-.plain td.bar { width: 34%; padding-top: .83rem; }
-.plain td.value { white-space: nowrap; font-weight: 600; text-align: right; }
-.plain td.rest { white-space: nowrap; color: var(--soft); font-size: .84rem; padding-top: .52rem; }
+.plain { table-layout: fixed; }
+.plain th { width: 49%; }
+.plain .value { font-weight: 600; white-space: nowrap; margin-right: .4rem; }
 .plain .note { display: block; font-weight: 400; font-size: .84rem; color: var(--soft); }
-.grid .value { font-weight: 600; display: block; }
-.grid .rest { font-weight: 400; color: var(--soft); font-size: .78rem; margin-left: .35rem; }
-.track { display: block; position: relative; height: .5rem; border-radius: .25rem; background: var(--track); }
-.grid .track { height: .34rem; margin-top: .22rem; max-width: 11rem; }
+.plain .rest, .grid .rest { font-weight: 400; color: var(--soft); font-size: .78rem; }
+.grid { table-layout: fixed; }
+.grid th:first-child { width: 28%; }
+.sheets .grid th:first-child { width: 34%; }
+.grid .value { font-weight: 600; display: block; white-space: nowrap; }
+.grid .rest { margin-left: .35rem; }
+.track { display: block; position: relative; height: .36rem; border-radius: .18rem; background: var(--track); }
+td .track { margin: .24rem 0 .12rem; max-width: 15rem; }
 .track i { position: absolute; top: 0; bottom: 0; left: 0; border-radius: inherit; background: var(--fill); }
 .track.good i { background: var(--good); }
 .track.bad i { background: var(--bad); }
-.track s { position: absolute; top: 50%; height: 1.5px; margin-top: -.75px; background: var(--whisker); }
+.track s { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: var(--whisker); }
 .track u { position: absolute; top: -.22rem; bottom: -.22rem; width: 2px; margin-left: -1px; background: var(--aim); }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 1.1rem 1.8rem; }
@@ -74,9 +79,12 @@ table + table { margin-top: 1.1rem; }
 footer { color: var(--soft); font-size: .84rem; margin-top: 1.6rem; }
 footer p { margin: .35rem 0; max-width: 52rem; }
 code { font: .92em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; overflow-wrap: anywhere; }
+@media (max-width: 64rem) { .sheets { columns: 1; } }
 @media (max-width: 44rem) {
   header { flex-direction: column; align-items: start; }
   .samples { grid-template-columns: 1fr; }
+  .grid .rest { display: none; }
+  .grid th, .grid td { padding-right: .5rem; font-size: .86rem; }
   section { overflow-x: auto; padding: 1.1rem; }
 }
 @media print { body { padding: 0; background: none; } section, .tile { break-inside: avoid; } }

@@ -184,9 +184,14 @@ class Judge:
 
 
 def _is_so(claim: Claim, question: Question) -> bool:
-    """Whether a claim is supported, and about things on the gold path: a true answer to another question is none."""
+    """Whether a claim is supported, and about things on the gold path: a true answer to another question is none.
+
+    A verdict may have other reasons than the gold path.
+    """
     triple = claim.triple
-    return claim.standing == "supported" and triple is not None and {triple.subject, triple.object} <= question.path
+    if claim.standing != "supported" or triple is None:
+        return False
+    return question.row == "verdict" or {triple.subject, triple.object} <= question.path
 
 
 def _doubts(claims: Sequence[Claim]) -> tuple[int, int]:
