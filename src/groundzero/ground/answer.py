@@ -15,9 +15,11 @@ from groundzero.ground.query import Query, Result
 
 AnswerStatus = OneOf["asserted", "predicted", "unknown"]
 """The graph says so; an embedding says so; neither does."""
-Reason = OneOf["", "no_entity", "no_relation", "no_fact", "ambiguous", "contradiction"]
+Reason = OneOf["", "no_entity", "no_relation", "no_fact", "ambiguous", "contradiction", "talk", "no_graph"]
 """Why an answer is unknown: nothing of the graph is mentioned; nothing in the graph is asked for; the graph is silent;
-several readings fit alike; its statements disagree."""
+several readings fit alike; its statements disagree; nothing was asked of a graph; there is none to ask."""
+UNASKED: frozenset[Reason] = frozenset({"talk", "no_graph"})
+"""Reasons that say nothing of the graph, whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Answer:
     seconds: Seconds = Seconds()
     missing: Missing | None = None
     """Of a refusal; for whoever fills gaps, and no part of what is printed."""
+    meant: str = ""
+    """The question with what it left out filled in (`follow_up`), where it left something out; not printed either."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `gz ask --json` prints."""

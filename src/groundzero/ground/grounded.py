@@ -30,6 +30,7 @@ from groundzero.ground.query import Result, cited
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.respond import respond
 from groundzero.ground.speech import Said, Speaker
+from groundzero.ground.talk import is_talk, talk
 from groundzero.settings import Settings
 
 
@@ -88,14 +89,17 @@ class GroundedModel:
         self.reasoner = reasoner or Reasoner(graph)
 
     def ask(self, question: str, *, history: Sequence[str] = (), channels: Collection[Channel] = CHANNELS) -> Answer:
-        """An answer with citations, or a refusal with its reason.
+        """An answer with citations, or a refusal with its reason; small talk is answered as such (`talk`).
 
         Args:
             history: questions and answers before this one, oldest first; "its" and the like may mean what they named.
             channels: ways in which the model gets facts.
         """
+        if is_talk(question, self.reasoner):
+            return talk(question, self.speaker, self.graph, self.reasoner)
         evidence, seconds = self.evidence(question, history)
-        answer = replace(respond(evidence, self.graph, seconds), question=question)
+        meant = "" if evidence.question == question else evidence.question
+        answer = replace(respond(evidence, self.graph, seconds), question=question, meant=meant)
         started = time.perf_counter()
         wording = self.word(evidence, channels)
         if wording is None:
@@ -139,8 +143,13 @@ class GroundedModel:
 
     def evidence(self, question: str, history: Sequence[str] = ()) -> tuple[Evidence, Seconds]:
         """What the graph says to the first reading of a question that it says anything to, and where time went."""
-        found = [self.reasoner.evidence(meant) for meant in readings(question, history, self.reasoner.linker)]
-        return next((each for each in found if not each[0].reason), found[0])
+        first, *others = readings(question, history, self.reasoner.linker)
+        found = self.reasoner.evidence(first)
+        for meant in others if found[0].reason else ():
+            other = self.reasoner.evidence(meant)
+            if not other[0].reason:
+                return other
+        return found
 
     def facts_for(self, evidence: Evidence) -> tuple[Fact, ...]:
         """What the answer rests on, by its steps, and then statements that do not answer; in an order that says nothing

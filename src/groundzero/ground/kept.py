@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from groundzero.ground.answer import Answer
+from groundzero.ground.answer import UNASKED, Answer
 from groundzero.ground.reason import Reasoner
 from groundzero.metrics import MetricLog
 from groundzero.run import RunDirectory
@@ -33,11 +33,14 @@ class Change:
 
 
 def keep_answer(run: RunDirectory, answer: Answer) -> None:
-    """Add an answer to those of the run.
+    """Add an answer to those of the run, under the question in full; not what was asked of no graph.
 
     Raises:
         StorageError: the disk refuses.
     """
+    if answer.reason in UNASKED:
+        return
+    answer = replace(answer, question=answer.meant or answer.question)
     path = run.path / ANSWERS
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with storage_errors(f"write {path}"):

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from groundzero.graph.graph import Graph
-from groundzero.ground.answer import Answer
+from groundzero.ground.answer import UNASKED, Answer
 from groundzero.ingest.folder import state_folder
 from groundzero.ingest.gaps import GapLog
 
@@ -21,7 +21,7 @@ def remember_refusal(graph: Graph, answer: Answer, folder: Path | None = None) -
     Args:
         folder: where; beside the graph where None. A graph on a server has no beside.
     """
-    if answer.status == "asserted":
+    if answer.status == "asserted" or answer.reason in UNASKED:
         return ""
     if folder is None:
         obstacle = _obstacle(graph)
@@ -31,7 +31,7 @@ def remember_refusal(graph: Graph, answer: Answer, folder: Path | None = None) -
     missing = answer.missing
     try:
         GapLog(folder).remember(
-            answer.question,
+            answer.meant or answer.question,
             answer.reason or "no_fact",
             entities=() if missing is None else missing.entities,
             relations=() if missing is None or missing.relation is None else (missing.relation,),

@@ -17,7 +17,7 @@ from typing import Any
 from groundzero.errors import FormatError, InputError
 from groundzero.graph.nouns import Statement, Transaction
 from groundzero.graph.store import Store
-from groundzero.ground.answer import Answer
+from groundzero.ground.answer import UNASKED, Answer
 from groundzero.ground.facts import Facts
 from groundzero.ground.query import Query, Result, cited, label_of, run
 from groundzero.ground.respond import CANDIDATES, CITED, citation_of
@@ -29,7 +29,7 @@ _KEYS = {
     "channels": dict, "tokens_generated": int, "seconds": dict,
 }  # fmt: skip
 _STATUSES = ("asserted", "predicted", "unknown")
-_REASONS = ("no_entity", "no_relation", "no_fact", "ambiguous", "contradiction")
+_REASONS = ("no_entity", "no_relation", "no_fact", "ambiguous", "contradiction", *sorted(UNASKED))
 
 
 @dataclass(slots=True)
