@@ -223,7 +223,7 @@ def test_an_edit_that_is_not_seen_has_no_latency(make_exam: MakeExam, monkeypatc
     exam = make_exam(Truthful)
     kept: dict[str, object] = {}
     evidence = Reasoner.evidence
-    monkeypatch.setattr(Reasoner, "evidence", lambda self, text: kept.setdefault(text, evidence(self, text)))
+    monkeypatch.setattr(Reasoner, "evidence", lambda self, text, *_: kept.setdefault(text, evidence(self, text)))
     section = examine_latency(exam, FEW)
     assert [each.n for each in section.measures if "edit" in each.name] == [0, 0]
 
@@ -267,7 +267,7 @@ def test_an_answer_that_ignores_the_graph_is_noticed(
 ) -> None:
     exam = make_exam(Truthful)
     evidence = Reasoner.evidence
-    monkeypatch.setattr(Reasoner, "evidence", lambda self, text: evidence(self, "What is nothing at all?"))
+    monkeypatch.setattr(Reasoner, "evidence", lambda self, text, *_: evidence(self, "What is nothing at all?"))
     section = examine_bear(exam, FEW.replace(bear=probe[0], bear_relations=probe[1]))
     assert section.measures[1].value == 0
     assert len(section.details["failures"]) == 12

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from groundzero.evaluate.grounding import changes
+from groundzero.errors import InputError
+from groundzero.evaluate.grounding import changes, replies
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.causal import examine_causal
 from groundzero.evaluate.grounding.edits import examine_edits
+from groundzero.evaluate.grounding.injection import examine_injection
 from groundzero.evaluate.grounding.leak import examine_leak
 from groundzero.evaluate.grounding.measures import Measure, Section
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
@@ -67,7 +69,7 @@ def remember_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broken variant: what was once answered is answered again."""
     kept: dict[str, object] = {}
     evidence = Reasoner.evidence
-    monkeypatch.setattr(Reasoner, "evidence", lambda self, text: kept.setdefault(text, evidence(self, text)))
+    monkeypatch.setattr(Reasoner, "evidence", lambda self, text, *_: kept.setdefault(text, evidence(self, text)))
 
 
 class Forgetful(Truthful):
@@ -133,6 +135,13 @@ def test_an_edit_that_changes_more_than_it_should_is_noticed(
     assert locality.reached is False
 
 
+def test_a_graph_that_cannot_be_copied_is_told(make_exam: MakeExam, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "SQLiteStore", type("Elsewhere", (), {}))
+    for examine in (examine_edits, examine_causal, examine_leak, examine_injection):
+        with pytest.raises(InputError, match="gz graph snapshot"):
+            examine(make_exam(Truthful), FEW)
+
+
 def test_citations_are_causes(make_exam: MakeExam) -> None:
     section = examine_causal(make_exam(Truthful), FEW)
     assert [each.value for each in section.measures] == [1.0] * 6, section.details
@@ -151,7 +160,7 @@ def test_an_answer_that_minds_other_facts_is_noticed(make_exam: MakeExam, monkey
     exam = make_exam(Truthful)
     ask, first = Reasoner.evidence, exam.graph.transaction
 
-    def touchy(self: Reasoner, question: str) -> object:
+    def touchy(self: Reasoner, question: str, *_: object) -> object:
         return ask(self, question if self.graph.refresh() == first else "What is nothing at all?")
 
     monkeypatch.setattr(Reasoner, "evidence", touchy)

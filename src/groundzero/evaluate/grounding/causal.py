@@ -16,7 +16,7 @@ from typing import Any
 
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, share
-from groundzero.evaluate.grounding.replies import Reply, batches, object_of, reply
+from groundzero.evaluate.grounding.replies import Reply, batches, copied, object_of, reply
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Statement, StatementId
@@ -45,7 +45,7 @@ def examine_causal(exam: Exam, amounts: Amounts) -> Section:
     rng = exam.rng("causal")
     answered = changed = kept = others = 0
     failures: list[dict[str, Any]] = []
-    with exam.copy() as graph:
+    with copied(exam) as graph:
         model = exam.over(graph)
         for lesson in _lessons(exam, amounts.deletions):
             before = reply(model, lesson.question)
@@ -137,14 +137,22 @@ def _of_the_model(exam: Exam, count: int, rng: random.Random) -> list[Measure]:
 
 
 def _shown(exam: Exam, count: int) -> Iterator[tuple[str, tuple[Fact, ...], Fact]]:
-    """Questions with what the model is shown for them, and which fact of that answers; where others are shown, too."""
+    """Questions with what the model is shown for them, and which fact of that answers; where others are shown, too,
+    and none of them has the answer's name."""
     for lesson in exam.lessons(count, "one"):
         found = reply(exam.model, lesson.question)
         numbers = [each.id for each in found.statements]
         facts = exam.model.facts_for(found.evidence)
         cited = [fact for fact in facts if fact.statement in numbers]
-        if len(numbers) == len(cited) == 1 and len(facts) > 1 and cited[0].object not in lesson.question:
+        if len(numbers) != 1 or len(cited) != 1 or len(facts) < 2:
+            continue
+        elsewhere = [lesson.question, *(name for fact in facts if fact is not cited[0] for name in _names(fact))]
+        if not any(cited[0].object in text for text in elsewhere):
             yield lesson.question, facts, cited[0]
+
+
+def _names(fact: Fact) -> tuple[str, str]:
+    return fact.subject, fact.object
 
 
 def _said(exam: Exam, asked: Sequence[tuple[str, tuple[Fact, ...]]]) -> list[Said]:

@@ -21,7 +21,7 @@ from typing import Any
 from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.changes import PROBES, Change, Probe, Question, planned
 from groundzero.evaluate.grounding.measures import Measure, Section, median, share
-from groundzero.evaluate.grounding.replies import Reply, name_of, object_of, reply, worded
+from groundzero.evaluate.grounding.replies import Reply, copied, name_of, object_of, reply, worded
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import StatementId
@@ -74,7 +74,7 @@ def examine_edits(exam: Exam, amounts: Amounts) -> Section:
     """
     started = time.perf_counter()
     tally, rng = _Tally(), exam.rng("edits")
-    with exam.copy() as graph:
+    with copied(exam) as graph:
         model = exam.over(graph)
         plan = planned(exam, round(_SPARE * amounts.edits), rng)
         untouched = [(each, reply(model, each)) for each in _untouched(exam, plan, amounts.untouched)]

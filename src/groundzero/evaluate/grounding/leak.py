@@ -21,7 +21,7 @@ from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.clarity import is_only_one
 from groundzero.evaluate.grounding.likelihood import likeliest
 from groundzero.evaluate.grounding.measures import Measure, Section, share, wilson
-from groundzero.evaluate.grounding.replies import batches, name_of, object_of
+from groundzero.evaluate.grounding.replies import batches, copied, name_of, object_of
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import RelationId, SourceId, Statement, StatementId
@@ -112,7 +112,7 @@ def _closed_book(
     picked = _picked(exam, asked, objects, choices, rng)
     return [
         share(f"{what}: says the answer", said, len(asked)),
-        share(f"{what}: the majority answer of each relation is right", majority, len(asked)),
+        share(f"{what}: the majority answer is right", majority, len(asked)),
         _above(f"{what}: above the majority", said, majority, len(asked), aim=_POINTS),
         share(f"{what}: finds the answer likeliest of {choices}", picked, len(asked), note="forced to choose"),
         _above(f"{what}: that above the majority", picked, majority, len(asked)),
@@ -154,7 +154,7 @@ def _forgetting(exam: Exam, count: int, objects: _Objects) -> tuple[list[Measure
     source = _source(exam.graph)
     asked = _asked(exam, count, source)
     failures: list[dict[str, str]] = []
-    with exam.copy() as graph:
+    with copied(exam) as graph:
         model = exam.over(graph)
         model.settings = model.settings.replace(meters=False)
         deleted = _delete(graph, source, asked)

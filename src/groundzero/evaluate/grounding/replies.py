@@ -7,12 +7,15 @@ store says when statements are followed one by one (`ends`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from groundzero.errors import InputError
 from groundzero.evaluate.grounding.setting import Exam
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, RelationId, Statement
+from groundzero.graph.sqlite import SQLiteStore
 from groundzero.graph.store import Reader
 from groundzero.ground.answer import Evidence
 from groundzero.ground.facts import LiveFacts
@@ -54,6 +57,23 @@ class Reply:
         if self.evidence.reason or self.evidence.result is None:
             return ()
         return tuple(cited(self.evidence.result))
+
+
+@contextmanager
+def copied(exam: Exam) -> Iterator[Graph]:
+    """A copy of the graph in which every entity and statement has the number that it has there.
+
+    Raises:
+        InputError: the graph is not in a file of its own, so that it cannot be copied as it is.
+        StorageError: there is no room for it.
+    """
+    if not isinstance(exam.graph.store, SQLiteStore):
+        raise InputError(
+            f"{exam.graph.location} cannot be copied as it is, and this section changes a copy.",
+            remedy="Examine what `gz graph snapshot --out FILE.db` writes, or leave this section out with --only.",
+        )
+    with exam.copy() as graph:
+        yield graph
 
 
 def reply(model: GroundedModel, question: str) -> Reply:

@@ -114,7 +114,8 @@ class Exam:
 
     def over(self, graph: Graph) -> GroundedModel:
         """The same model over another graph, which stays the caller's to close."""
-        return GroundedModel(self.speaker, graph, settings=self.model.settings)
+        reasoner = Reasoner(graph, learned=self.reasoner.learned, config=self.reasoner.config)
+        return GroundedModel(self.speaker, graph, settings=self.model.settings, reasoner=reasoner)
 
     @contextmanager
     def copy(self) -> Iterator[Graph]:
