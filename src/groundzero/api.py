@@ -262,7 +262,7 @@ def ask(
         if run is None:
             assert graph is not None
             opened = graph if isinstance(graph, Graph) else stack.enter_context(Graph.open(graph, read_only=True))
-            found = Reasoner(opened).ask(question)
+            found = Reasoner(opened).ask(question, history)
             return _completed(found, opened, embedding, threshold, remember)
         whole = run if isinstance(run, Run) else Run(run)
         model = whole.grounded(graph)

@@ -24,11 +24,10 @@ from groundzero.graph.nouns import RelationId, Statement, StatementId
 from groundzero.graph.phrasing import sayings
 from groundzero.ground.answer import Answer, Evidence, Seconds
 from groundzero.ground.claims import Told, entails, is_refusal, marked, read_claims
-from groundzero.ground.follow_up import readings
 from groundzero.ground.lessons import Fact, named_in, noun_of
 from groundzero.ground.query import Result, cited
 from groundzero.ground.reason import Reasoner
-from groundzero.ground.respond import respond
+from groundzero.ground.respond import as_asked, respond
 from groundzero.ground.speech import Said, Speaker
 from groundzero.ground.talk import is_talk, talk
 from groundzero.settings import Settings
@@ -98,8 +97,7 @@ class GroundedModel:
         if is_talk(question, self.reasoner):
             return talk(question, self.speaker, self.graph, self.reasoner)
         evidence, seconds = self.evidence(question, history)
-        meant = "" if evidence.question == question else evidence.question
-        answer = replace(respond(evidence, self.graph, seconds), question=question, meant=meant)
+        answer = as_asked(respond(evidence, self.graph, seconds), question)
         started = time.perf_counter()
         wording = self.word(evidence, channels)
         if wording is None:
@@ -142,14 +140,8 @@ class GroundedModel:
         return Wording(said, facts, told, entailed)
 
     def evidence(self, question: str, history: Sequence[str] = ()) -> tuple[Evidence, Seconds]:
-        """What the graph says to the first reading of a question that it says anything to, and where time went."""
-        first, *others = readings(question, history, self.reasoner.linker)
-        found = self.reasoner.evidence(first)
-        for meant in others if found[0].reason else ():
-            other = self.reasoner.evidence(meant)
-            if not other[0].reason:
-                return other
-        return found
+        """What the graph says to a question, and where the time went; see `Reasoner.evidence`."""
+        return self.reasoner.evidence(question, history)
 
     def facts_for(self, evidence: Evidence) -> tuple[Fact, ...]:
         """What the answer rests on, by its steps, and then statements that do not answer; in an order that says nothing

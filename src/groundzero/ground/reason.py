@@ -21,6 +21,7 @@ from groundzero.graph.nouns import EntityId, Literal, Relation, Transaction
 from groundzero.ground.answer import Answer, Candidate, Evidence, Missing, Reason, Seconds
 from groundzero.ground.examples import Example, Teacher
 from groundzero.ground.facts import LiveFacts
+from groundzero.ground.follow_up import readings
 from groundzero.ground.hops import HopTable
 from groundzero.ground.hypotheses import Asked, Hypothesis, hypotheses
 from groundzero.ground.learning import LearningConfig, fit
@@ -28,7 +29,7 @@ from groundzero.ground.link import Link, Linker
 from groundzero.ground.missing import absent_hops, what_is_missing
 from groundzero.ground.query import Query, Result
 from groundzero.ground.refusal import why_not
-from groundzero.ground.respond import respond
+from groundzero.ground.respond import as_asked, respond
 from groundzero.ground.retrieve import Retrieved, Retriever
 from groundzero.ground.scorer import Learned, PathScorer
 from groundzero.ground.search import PathSearch
@@ -124,8 +125,22 @@ class Reasoner:
         links = self.linker.link(question, words)[: self.config.mentions]
         return Retriever(self.graph, self.scorer).retrieve(words, links, limit=limit)
 
-    def evidence(self, question: str) -> tuple[Evidence, Seconds]:
-        """What the graph says to a question, and where the time went."""
+    def evidence(self, question: str, history: Sequence[str] = ()) -> tuple[Evidence, Seconds]:
+        """What the graph says to the first reading of a question that it says anything to, and where the time went.
+
+        Args:
+            history: questions and answers before this one, oldest first (`follow_up`).
+        """
+        self.refresh()
+        first, *others = readings(question, history, self.linker)
+        found = self._evidence(first)
+        for meant in others if found[0].reason else ():
+            other = self._evidence(meant)
+            if not other[0].reason:
+                return other
+        return found
+
+    def _evidence(self, question: str) -> tuple[Evidence, Seconds]:
         started = time.perf_counter()
         at = self.refresh()
         words = read_words(question)
@@ -134,10 +149,10 @@ class Reasoner:
         found = self._conclude(question, words, links, at)
         return found, Seconds(link=linked - started, retrieve=time.perf_counter() - linked)
 
-    def ask(self, question: str) -> Answer:
+    def ask(self, question: str, history: Sequence[str] = ()) -> Answer:
         """The answer, worded by rule, with what it rests on."""
-        found, seconds = self.evidence(question)
-        return respond(found, self.graph, seconds)
+        found, seconds = self.evidence(question, history)
+        return as_asked(respond(found, self.graph, seconds), question)
 
     def _conclude(self, question: str, words: Sequence[Word], links: Sequence[Link], at: Transaction) -> Evidence:
         if not links:

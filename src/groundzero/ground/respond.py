@@ -28,6 +28,11 @@ def respond(evidence: Evidence, graph: Graph, seconds: Seconds | None = None) ->
     return replace(answer, seconds=replace(spent, generate=time.perf_counter() - started))
 
 
+def as_asked(answer: Answer, question: str) -> Answer:
+    """An answer to a reading, as one to the question that was asked."""
+    return replace(answer, question=question, meant="" if answer.question == question else answer.question)
+
+
 def citation_of(statement: Statement, reader: Facts, at: Transaction | None = None) -> Citation:
     """A statement as an answer cites it."""
     end = statement.literal if statement.object is None else statement.object
