@@ -94,11 +94,11 @@ def _triples(
 
 def _timed(reasoner: Reasoner, size: int, times: int, rng: random.Random) -> list[Measure]:
     graph = reasoner.graph
-    chosen = [_drawn(graph, rng) for _ in range(times)]
+    chosen = [_drawn(graph, size, rng) for _ in range(times)]
     one = [_milliseconds(reasoner, _question(graph, each)) for each in chosen]
     two = [_milliseconds(reasoner, _question(graph, each, further=True)) for each in chosen]
     found = [_searched(reasoner, _question(graph, each)) for each in chosen]
-    edits = [_edited(reasoner, each, _other(graph, each, rng)) for each in chosen]
+    edits = [_edited(reasoner, each, _other(graph, each, size, rng)) for each in chosen]
     where = f"{size:,} statements"
     return [
         median(f"{where} · one hop", one, "ms"),
@@ -108,19 +108,19 @@ def _timed(reasoner: Reasoner, size: int, times: int, rng: random.Random) -> lis
     ]
 
 
-def _drawn(graph: Graph, rng: random.Random) -> Statement:
-    """A statement, by chance; ids of a graph that was just made have no gaps."""
+def _drawn(graph: Graph, size: int, rng: random.Random) -> Statement:
+    """A statement, by chance: ids of a graph that was just made have no gaps."""
     while True:
-        found = graph.statement(rng.randint(1, graph.store.counts().triples))
+        found = graph.statement(rng.randint(1, size))
         if found is not None and found.retired is None:
             return found
 
 
-def _other(graph: Graph, statement: Statement, rng: random.Random) -> EntityId:
+def _other(graph: Graph, statement: Statement, size: int, rng: random.Random) -> EntityId:
     """An object that the statement's subject and relation do not have yet."""
     taken = {each.object for each in graph.store.outgoing(statement.subject, statement.relation)}
     while True:
-        found = _drawn(graph, rng).object
+        found = _drawn(graph, size, rng).object
         if found is not None and found not in taken:
             return found
 
