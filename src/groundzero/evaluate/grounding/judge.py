@@ -5,7 +5,8 @@ Right is an answer that
     is no refusal,
     begins with the verdict or number that is right, where the question asks for one, and else with none,
     names every right answer (gold, from the graph), by a label or alias of it, as whole words,
-    and states nothing that is not so, nor anything beside: only what lies on the way from question to answers.
+    states nothing that is not so,
+    and comes to the right answers only: whatever ends a chain of its claims, and is not named in the question, is one.
 
 What it states is read back, sentence by sentence: as `ground.claims` reads it, else by the ways to say each relation in
 question. Every claim is then looked up in the graph by the names in it:
@@ -22,6 +23,7 @@ graph: it is right unless it names another thing that the relation leads to.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal as OneOf
@@ -85,7 +87,8 @@ class Judge:
         claims = () if refused or not said.ended else self.claims(question, replace(said, text=text), facts)
         if facts:
             bare = question.row == "verdict" and re.fullmatch(r"(yes|no)\W*", text.strip(), re.IGNORECASE) is not None
-            true = all(_is_so(each, question) for each in claims) and (bool(claims) or bare)
+            supported = all(each.standing == "supported" for each in claims)
+            true = supported and (bool(claims) or bare) and _comes_to(question, claims)
         else:
             true = not any(each.standing == "contradicted" for each in claims) and not self._names_another(
                 question, text
@@ -183,15 +186,15 @@ class Judge:
         return False
 
 
-def _is_so(claim: Claim, question: Question) -> bool:
-    """Whether a claim is supported, and about things on the gold path: a true answer to another question is none.
+def _comes_to(question: Question, claims: Sequence[Claim]) -> bool:
+    """Whether claims lead to right answers and nowhere else: a true answer to another question is none.
 
-    A verdict may have other reasons than the gold path.
+    A verdict may have whatever reasons there are.
     """
-    triple = claim.triple
-    if claim.standing != "supported" or triple is None:
-        return False
-    return question.row == "verdict" or {triple.subject, triple.object} <= question.path
+    right = {name for names in question.names for name in names}
+    named = Counter(end for claim in claims if claim.triple for end in (claim.triple.subject, claim.triple.object))
+    ends = (name for name, count in named.items() if count == 1 and not whole(name).search(question.text))
+    return question.row == "verdict" or all(name in right for name in ends)
 
 
 def _doubts(claims: Sequence[Claim]) -> tuple[int, int]:
