@@ -17,8 +17,9 @@ from groundzero.graph.graph import Graph
 from groundzero.graph.phrasing import sayings
 from groundzero.ground.claims import is_refusal, marked, read_claims
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
-from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings, Teacher
+from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings
 from groundzero.ground.speech import Said, Span, Speaker
+from groundzero.ground.teacher import Teacher
 from groundzero.ground.verify import verify
 from groundzero.model import GPT
 from groundzero.model.knowledge import KnowledgeGPT

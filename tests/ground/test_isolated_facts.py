@@ -12,10 +12,11 @@ from torch import Tensor
 from groundzero.generate import Engine
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import LessonLoader
-from groundzero.ground.lessons import Fact, LessonSettings, Teacher
+from groundzero.ground.lessons import Fact, LessonSettings
 from groundzero.ground.opening import open_grounded
 from groundzero.ground.prompt import exercise, question_ids, question_prompt
 from groundzero.ground.speech import Speaker
+from groundzero.ground.teacher import Teacher
 from groundzero.ground.tuning import Grounding, GroundingSettings, tune_on_graph
 from groundzero.model.islands import island_positions
 from groundzero.model.knowledge import KnowledgeGPT

@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from groundzero.graph.graph import Graph
-from groundzero.ground.lessons import REFUSAL, Copied, Kind, Lesson, LessonSettings, Teacher
+from groundzero.ground.lessons import REFUSAL, Copied, Kind, Lesson, LessonSettings
+from groundzero.ground.teacher import Teacher
 
 COUNT = 150
 

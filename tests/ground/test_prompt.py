@@ -14,8 +14,9 @@ from groundzero.errors import InputError, UsageError
 from groundzero.generate.evidence import CHANNELS, surface_forms
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import ChannelSettings, LessonLoader, open_channels
-from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings, Teacher
+from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings
 from groundzero.ground.prompt import answer_ids, exercise, network_facts, question_ids
+from groundzero.ground.teacher import Teacher
 from groundzero.model.copying import OBJECT, SUBJECT, UNTAUGHT, slot_of
 from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.tokenizer import Tokenizer

@@ -12,11 +12,12 @@ from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.graph.graph import Graph
 from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.kept import keep_answer, kept_answers
-from groundzero.ground.lessons import _TALK, Fact, LessonSettings, Teacher
+from groundzero.ground.lessons import Fact, LessonSettings
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.remember import remember_refusal
 from groundzero.ground.speech import Said, Speaker
 from groundzero.ground.talk import is_talk
+from groundzero.ground.teacher import _TALK, Teacher
 from groundzero.ground.verify import verify
 from groundzero.run import RunDirectory
 

@@ -14,7 +14,8 @@ from groundzero.graph.copying import copy_graph
 from groundzero.graph.graph import Graph
 from groundzero.graph.importing import import_file
 from groundzero.graph.opening import open_store
-from groundzero.ground.lessons import LessonSettings, Teacher
+from groundzero.ground.lessons import LessonSettings
+from groundzero.ground.teacher import Teacher
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Of entities that are held out, the first of these that leaves something to ask: a graph of five countries has none

@@ -14,8 +14,9 @@ from groundzero.graph.graph import Graph
 from groundzero.graph.phrasing import phrase
 from groundzero.ground.answer import Answer
 from groundzero.ground.grounded import GroundedModel
-from groundzero.ground.lessons import Kind, LessonSettings, Teacher
+from groundzero.ground.lessons import Kind, LessonSettings
 from groundzero.ground.opening import open_grounded
+from groundzero.ground.teacher import Teacher
 from groundzero.ground.verify import verify
 from groundzero.run import RunDirectory
 

@@ -15,18 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from groundzero.build.config import BuildConfig
 from groundzero.build.job import Job
-from groundzero.build.order import EMBEDDED
+from groundzero.build.order import EMBEDDED, Order
 from groundzero.data import DataConfig
 from groundzero.data.embedded import documents
 from groundzero.data.preparation import prepare_corpus
 from groundzero.data.readers import Piece, Report
-from groundzero.data.sources import Corpus, SourceFile, open_corpus
+from groundzero.data.sources import Corpus, SourceFile, open_corpus, read_texts
 from groundzero.errors import InputError
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId
 from groundzero.graph.verbalise import Verbalised, VerbaliseSettings, verbalise
-from groundzero.ground.lessons import LessonSettings, Teacher
+from groundzero.ground.lessons import LessonSettings
+from groundzero.ground.teacher import Teacher
 from groundzero.run.files import storage_errors
 from groundzero.tokenizer import train_tokenizer
 
@@ -68,6 +70,19 @@ def prepare_text(job: Job) -> dict[str, Any]:
         return figures | _encode(job, corpus)
 
 
+def texts_of(order: Order, config: BuildConfig, out: Path) -> Iterator[str]:
+    """All that a finished build has read, the user's text first.
+
+    Raises:
+        InputError: the user's text is gone, or cannot be read.
+    """
+    if order.text not in ("", EMBEDDED):
+        yield from read_texts(order.text, config.pretraining.data)
+    for name in (_PROSE, _FACTS):
+        if (out / "stages" / name).exists():
+            yield from read_texts(out / "stages" / name)
+
+
 class HeldOut:
     """The entities that an exam asks about, and whether a text names one of them."""
 
@@ -75,7 +90,7 @@ class HeldOut:
         taught = Teacher(graph, lessons, split="train")
         subjects = {statement.subject for statement in graph.store.statements()}
         # Its rule of who is taught; another here would one day be another.
-        self.entities: frozenset[EntityId] = frozenset(each for each in subjects if not taught._belongs(each))
+        self.entities: frozenset[EntityId] = frozenset(each for each in subjects if not taught.known.belongs(each))
         self.left_out = 0
         """Texts that named one."""
         self._graph = graph

@@ -23,8 +23,9 @@ from groundzero.data.prefetch import Prefetch
 from groundzero.errors import InputError, UsageError
 from groundzero.finetune.packing import lay_out
 from groundzero.generate.evidence import CHANNELS, Channel
-from groundzero.ground.lessons import Lesson, Teacher
+from groundzero.ground.lessons import Lesson
 from groundzero.ground.prompt import Exercise, Vectors, exercise
+from groundzero.ground.teacher import Teacher
 from groundzero.model import facts as network
 from groundzero.model.islands import island_positions
 from groundzero.settings import Settings
@@ -32,6 +33,8 @@ from groundzero.tokenizer import Tokenizer
 
 _COPIED_ALONE = frozenset(("one", "two", "three"))
 """Kinds that can be answered from what is to be copied, without reading how many facts there are and what they say."""
+_SHORTEST = 128
+"""Rows are as long as the longest lesson, and at least this: attention among strangers costs time and is masked."""
 _ROUND = 32
 """Rows end at a multiple of this many tokens, so that batches have few different shapes."""
 
@@ -39,11 +42,11 @@ _ROUND = 32
 class ChannelSettings(Settings):
     """How often each channel is open while learning; every lesson with facts has one at least."""
 
-    prompt_share: float = Field(0.5, ge=0, le=1)
+    prompt_share: float = Field(0.35, ge=0, le=1)
     """Facts written into the prompt."""
     attention_share: float = Field(0.8, ge=0, le=1)
     """Blocks that read the facts' vectors."""
-    copy_share: float = Field(0.85, ge=0, le=1)
+    copy_share: float = Field(0.93, ge=0, le=1)
     """Spans copied from the facts."""
 
 
@@ -155,7 +158,8 @@ class LessonLoader:
         return exercise(Lesson("talk", "Hello!", (), ("Hello!",)), self._tokenizer)
 
     def _batch(self, exercises: Sequence[Exercise]) -> Batch:
-        rows = lay_out([len(each.ids) - 1 for each in exercises], self.context)
+        sizes = [len(each.ids) - 1 for each in exercises]
+        rows = lay_out(sizes, min(self.context, max(*sizes, _SHORTEST)))
         longest = max(sum(len(exercises[index].ids) - 1 for index in row) for row in rows)
         width = min(self.context, -(-longest // _ROUND) * _ROUND)
         shape = (len(rows), width)

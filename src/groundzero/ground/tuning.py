@@ -22,8 +22,9 @@ from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import ChannelSettings, LessonLoader
-from groundzero.ground.lessons import Fact, LessonSettings, Teacher
+from groundzero.ground.lessons import Fact, LessonSettings
 from groundzero.ground.prompt import FORM, MAX_MARK, Vectors, question_ids
+from groundzero.ground.teacher import Teacher
 from groundzero.hardware import choose_device, choose_precision, keep_freed_memory, peak_flops
 from groundzero.model.gpt import GPT
 from groundzero.model.knowledge import KnowledgeGPT, attach_knowledge

@@ -17,9 +17,10 @@ from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Literal
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
-from groundzero.ground.lessons import REFUSAL, Fact, LessonSettings, Teacher
+from groundzero.ground.lessons import REFUSAL, Fact, LessonSettings
 from groundzero.ground.names import made_up
 from groundzero.ground.speech import Said, Span, Speaker
+from groundzero.ground.teacher import Teacher
 from groundzero.model import GPT, GPTConfig
 from groundzero.model.knowledge import attach_knowledge
 from groundzero.model.knowledge_config import KnowledgeConfig

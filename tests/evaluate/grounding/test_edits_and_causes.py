@@ -20,9 +20,10 @@ from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.generate import Engine
 from groundzero.graph.graph import Graph
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
-from groundzero.ground.lessons import Fact, Teacher
+from groundzero.ground.lessons import Fact
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.speech import Said, Speaker
+from groundzero.ground.teacher import Teacher
 from tests.evaluate.grounding.conftest import LESSONS, Refusing, Scripted, Truthful, words
 
 FEW = Amounts.parse({

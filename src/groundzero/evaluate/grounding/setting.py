@@ -22,10 +22,11 @@ from groundzero.generate import Engine
 from groundzero.graph.copying import copy_graph
 from groundzero.graph.graph import Graph
 from groundzero.ground.grounded import GroundedModel
-from groundzero.ground.lessons import Kind, Lesson, LessonSettings, Teacher
+from groundzero.ground.lessons import Kind, Lesson, LessonSettings
 from groundzero.ground.opening import open_grounded
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.speech import Speaker
+from groundzero.ground.teacher import Teacher
 from groundzero.run import RunDirectory
 from groundzero.settings import Settings
 
