@@ -19,17 +19,18 @@ from torch import Tensor
 
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
+from groundzero.generate.chat import chat_request, form_of
 from groundzero.generate.ids import IdsOnly
 from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
 from groundzero.ground.answer import Answer
+from groundzero.ground.conversation import answer_without_graph
 from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.kept import keep_answer
-from groundzero.ground.opening import graph_of, open_grounded
+from groundzero.ground.opening import graph_of, knows_graph, open_grounded
 from groundzero.ground.predict import PredictConfig, Predictor
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.remember import remember_refusal
-from groundzero.ground.tuning import KIND
 from groundzero.ground.verify import Verification
 from groundzero.ground.verify import verify as verify_answer
 from groundzero.model import GPT, GPTConfig
@@ -37,7 +38,6 @@ from groundzero.model.presets import preset
 from groundzero.run import RunDirectory, fresh_run_path
 from groundzero.settings import merge
 from groundzero.tokenizer import Tokenizer
-from groundzero.tokenizer.chat import Role, Turn, template
 from groundzero.train import Observer, RunConfig, TrainResult, resolve, train_run
 
 
@@ -102,23 +102,21 @@ class Run:
         """The answer of a run that was tuned on conversations.
 
         Args:
-            turns: what was said so far, the user first, the two sides in turn; the last is the user's.
+            turns: what was said so far, the user first, the two sides in turn; the last is the user's. The oldest are
+                left out where all do not fit the model's context.
             sampling: fields of `SamplingConfig`.
 
         Raises:
             UsageError: an option that does not exist, or the last word is not the user's.
             InputError: the run was not tuned on conversations.
         """
-        tuning = self.directory.manifest().get("tuning", {})
-        if tuning.get("kind") not in ("instruct", KIND):
+        form = form_of(self.directory.manifest())
+        if form is None:
             raise InputError(f"{self.path} was not tuned to answer.", remedy="Tune it with `gz finetune instruct`.")
         if len(turns) % 2 == 0:
             raise UsageError("The last turn must be the user's.", remedy="Give an odd number of turns.")
-        roles: tuple[Role, Role] = ("user", "assistant")
-        said = [Turn(roles[i % 2], text) for i, text in enumerate(turns)]
-        ids = template(tuning["template"]).ids(self.tokenizer, said, answer=True)
         settings = SamplingConfig.from_options({**self.engine.defaults.model_dump(), **sampling})
-        return self.engine.run([Request(ids, settings)])[0].text
+        return self.engine.run([chat_request(self.engine, form, turns, settings)])[0].text
 
     def grounded(self, graph: Graph | Path | str | None = None) -> GroundedModel:
         """The model of a run tuned by `gz finetune ground` over a graph, loaded once and kept.
@@ -243,6 +241,8 @@ def ask(
 ) -> Answer:
     """Ask a graph: the answer cites the statements it rests on, or says why it is unknown.
 
+    A run that was tuned to answer, and has no graph, says what it says: unknown, by the reason "no_graph".
+
     Args:
         run: a run tuned by `gz finetune ground`, whose model words the answer and which keeps it; by rule when None.
         graph: what is asked; the run's own when None.
@@ -265,6 +265,9 @@ def ask(
             found = Reasoner(opened).ask(question, history)
             return _completed(found, opened, embedding, threshold, remember)
         whole = run if isinstance(run, Run) else Run(run)
+        form = form_of(whole.directory.manifest())
+        if graph is None and form is not None and not knows_graph(whole.directory):
+            return answer_without_graph(whole.engine, form, question, history)
         model = whole.grounded(graph)
         if whole is not run and not isinstance(graph, Graph):
             stack.enter_context(model.graph)  # nobody else could close it

@@ -116,6 +116,13 @@ COMMANDS = {
         "Write text with a trained model.",
         'gz generate --run runs/book --prompt "Once upon a time" --max-tokens 60 --temperature 0.8',
     ),
+    "chat": Command(
+        "Use",
+        "groundzero.cli.chat",
+        "command",
+        "Talk with a run, with a graph or without.",
+        "gz chat --run runs/grounded --graph facts.db",
+    ),
     "eval": Command(
         "Inspect",
         "groundzero.cli.eval",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from groundzero.ground.answer import Answer
     from groundzero.ground.predict import Predictor
     from groundzero.ground.reason import Reasoner
+    from groundzero.run import RunDirectory
 
 UNKNOWN = 4
 SHOWN_SOURCES = 5
@@ -103,11 +104,16 @@ def command(
     gz ask --learn pairs.tsv --scorer wordings.json --graph facts.db
     """
     named = None if no_model else run
-    if named is not None:
-        from groundzero.ground.opening import graph_of  # noqa: PLC0415 - brings in PyTorch
+    if named is not None and not graph:
+        from groundzero.generate.chat import form_of  # noqa: PLC0415 - brings in PyTorch
+        from groundzero.ground.opening import graph_of, knows_graph  # noqa: PLC0415
         from groundzero.run import RunDirectory  # noqa: PLC0415
 
-        graph = graph or graph_of(RunDirectory.open(named))
+        directory = RunDirectory.open(named)
+        if not knows_graph(directory) and form_of(directory.manifest()) is not None:
+            _check(question, "none", file, jsonl, scorer, learn)
+            return _told(_chatting(directory), question, file, jsonl, as_json)
+        graph = graph_of(directory)
     _check(question, graph, file, jsonl, scorer, learn)
     if threshold is not None and embedding is None:
         raise UsageError("--threshold is for predictions.", remedy="Add --embedding DIR, or leave it out.")
@@ -120,13 +126,28 @@ def command(
         if named is not None:
             answered, keep = _worded(named, opened, reasoner, fallback, channels)
         ask = _completed(answered, opened, embedding, threshold, remember, keep)
-        if question is not None:
-            answer = ask(question)
-            emit(answer.as_json(), as_json, lambda: _tell(answer))
-            return UNKNOWN if answer.status == "unknown" else 0
-        if file is not None:
-            return _batch(ask, file, jsonl, as_json)
-    return 0
+        return _told(ask, question, file, jsonl, as_json)
+
+
+def _told(ask: Callable[[str], Answer], question: str | None, file: str | None, jsonl: bool, as_json: bool) -> int:
+    """Ask what there is to ask, and print it; the exit code."""
+    if question is not None:
+        answer = ask(question)
+        emit(answer.as_json(), as_json, lambda: _tell(answer))
+        return UNKNOWN if answer.status == "unknown" else 0
+    return 0 if file is None else _batch(ask, file, jsonl, as_json)
+
+
+def _chatting(run: RunDirectory) -> Callable[[str], Answer]:
+    """Asking a run that was tuned to answer, and has no graph to answer from."""
+    from groundzero.generate.chat import form_of  # noqa: PLC0415 - PyTorch
+    from groundzero.generate.load import load_engine  # noqa: PLC0415
+    from groundzero.ground.conversation import answer_without_graph  # noqa: PLC0415
+
+    note("There is no graph: this is what the model says by itself, and nothing bears it out. --graph DB names one.")
+    form = form_of(run.manifest())
+    assert form is not None
+    return partial(answer_without_graph, load_engine(run, warn=note), form)
 
 
 def _worded(
@@ -265,7 +286,8 @@ def _tell(answer: Answer) -> None:
     """An answer for people: the text, the way to it, where it is from."""
     print(visible(answer.text))
     if answer.status == "unknown":
-        print(f"({answer.reason.replace('_', ' ')})")
+        if answer.reason != "talk":
+            print(f"({answer.reason.replace('_', ' ')})")
         return
     if answer.status == "predicted":
         others = [f"{each.entity} ({each.score:.2f})" for each in answer.candidates[1:SHOWN_SOURCES]]
@@ -293,6 +315,10 @@ def path_line(answer: Answer) -> str:
     return line
 
 
-def visible(text: str) -> str:
-    """`text` with control characters (a label may hold them) made visible, so that no terminal obeys them."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def visible(text: str, keep: str = "") -> str:
+    """`text` with control characters (a label may hold them) made visible, so that no terminal obeys them.
+
+    Args:
+        keep: those that may stay.
+    """
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)

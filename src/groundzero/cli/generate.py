@@ -100,8 +100,8 @@ def command(
         interactive=interactive,
         as_json=as_json,
     )
-    asked = _asked(given)  # says what is out of range before a second is spent on loading
-    step = _step(checkpoint_step)
+    asked = sampling_asked(given)  # says what is out of range before a second is spent on loading
+    step = checkpoint_wanted(checkpoint_step)
     text = _prompt(prompt, prompt_file)
 
     from groundzero.generate.load import load_engine  # noqa: PLC0415 - PyTorch takes a second to import
@@ -114,7 +114,7 @@ def command(
         raise typer.Exit(INTERRUPTED)
 
 
-def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
+def sampling_asked(given: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling settings that were given.
 
     Raises:
@@ -170,7 +170,12 @@ def _refuse_conflicts(
         raise UsageError(f"--num-samples cannot be {num_samples}.", remedy=f"Give 1 to {MAX_SAMPLES}.")
 
 
-def _step(wanted: str) -> Any:
+def checkpoint_wanted(wanted: str) -> Any:
+    """best, latest or a step, as `--checkpoint-step` says.
+
+    Raises:
+        UsageError: it says something else.
+    """
     if wanted in ("best", "latest"):
         return wanted
     if wanted.isascii() and wanted.isdigit():

@@ -50,7 +50,7 @@ def edit(
     """Change a fact.
 
     What the graph says of subject and relation is retired, and the new added. Both keep their ids, and --at shows the
-    graph as it was.
+    graph as it was. `gz graph forget` retires all that a source says.
 
     Examples:
 
@@ -65,38 +65,29 @@ def edit(
         raise UsageError("--add, --retire and --replace exclude each other.", remedy="Give one of them, or none.")
     with opened(graph, read_only=False) as store:
         checked_at(store, at)
-        wanted = _Edit(store, subject, relation, object_, literal, make=new)
+        wanted = Edit(store, subject, relation, object_, literal, make=new)
         old = wanted.to_retire(replace, add=add, retire=retire)
         if at is not None:
             _unchanged(store, wanted, at)
-        with store.writer() as writer:
-            added = None
-            if not retire:
-                added = wanted.write(writer, source, confidence, valid_from, valid_to)
-            old = [statement for statement in old if statement.id != added]
-            for statement in old:
-                writer.retire(statement.id)
-        _follow_types(store, old, added)
-        payload: dict[str, Any] = {
-            "graph": store.location,
-            "transaction": store.transaction(),
-            "retired": [_facts(store, statement.id) for statement in old],
-            "added": [] if added is None else [_facts(store, added)],
-        }
+        payload = wanted.carry_out(old, retire, source, confidence, valid_from, valid_to)
     if diff is not None:
         payload["answers"] = _changed_answers(diff, graph)
 
     def tell() -> None:
-        for row in payload["retired"]:
-            print(f"- [{row['id']}] {statement_line(row)}")
-        for row in payload["added"]:
-            print(f"+ [{row['id']}] {statement_line(row)}")
+        for line in lines_of(payload):
+            print(line)
         for row in payload.get("answers", ()):
             for mark, key in (("?", "question"), ("  -", "before"), ("  +", "after")):
                 print(visible(f"{mark} {row[key]}"))
         note(f"Transaction {payload['transaction']}. Earlier ones still show what they showed: --at.")
 
     emit(payload, as_json, tell)
+
+
+def lines_of(payload: dict[str, Any]) -> list[str]:
+    """What an edit did, a statement a line."""
+    marked = [("-", row) for row in payload["retired"]] + [("+", row) for row in payload["added"]]
+    return [f"{mark} [{row['id']}] {statement_line(row)}" for mark, row in marked]
 
 
 def _changed_answers(run: Path, graph: str) -> list[dict[str, str]]:
@@ -165,7 +156,7 @@ def names(
     emit(payload, as_json, tell)
 
 
-class _Edit:
+class Edit:
     """An edit whose words have been looked up."""
 
     def __init__(self, store: Store, subject: str, relation: str, object_: str, literal: str, *, make: bool) -> None:
@@ -199,7 +190,32 @@ class _Edit:
             )
         return living
 
-    def write(self, writer: Writer, source: str, confidence: float, valid_from: str, valid_to: str) -> int:
+    def carry_out(
+        self,
+        old: list[Statement],
+        retire: bool = False,
+        source: str = PERSON,
+        confidence: float = 1.0,
+        valid_from: str = "",
+        valid_to: str = "",
+    ) -> dict[str, Any]:
+        """Retire the old, add the new; `{graph, transaction, retired, added}`."""
+        store, added = self._store, None
+        with store.writer() as writer:
+            if not retire:
+                added = self._write(writer, source, confidence, valid_from, valid_to)
+            old = [statement for statement in old if statement.id != added]
+            for statement in old:
+                writer.retire(statement.id)
+        _follow_types(store, old, added)
+        return {
+            "graph": store.location,
+            "transaction": store.transaction(),
+            "retired": [_facts(store, statement.id) for statement in old],
+            "added": [] if added is None else [_facts(store, added)],
+        }
+
+    def _write(self, writer: Writer, source: str, confidence: float, valid_from: str, valid_to: str) -> int:
         """Add the statement; returns its id."""
         from groundzero.graph.derived import entity_label, relation_label  # noqa: PLC0415
 
@@ -276,7 +292,7 @@ def _follow_types(store: Store, retired: list[Statement], new: int | None) -> No
             follow_type(store, writer, added, retired=False)
 
 
-def _unchanged(store: Store, wanted: _Edit, at: Transaction) -> None:
+def _unchanged(store: Store, wanted: Edit, at: Transaction) -> None:
     if wanted.subject is None:
         return
     now = {statement.id for statement in store.outgoing(wanted.subject, wanted.relation)}

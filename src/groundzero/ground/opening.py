@@ -8,7 +8,9 @@ from typing import Any
 
 from groundzero.errors import InputError
 from groundzero.generate import Engine, load_engine
+from groundzero.generate.chat import form_of
 from groundzero.graph.graph import Graph
+from groundzero.ground.conversation import Conversation
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.speech import Speaker
@@ -22,13 +24,30 @@ def graph_of(run: RunDirectory) -> str:
     Raises:
         InputError: it has neither.
     """
-    own = run.path / "graph.db"
-    if own.exists():
-        return str(own)
-    location = _tuning(run).get("graph")
-    if not isinstance(location, str) or not location:
+    location = _location(run)
+    if not location:
         raise InputError(f"{run.path} knows no graph.", remedy="Add --graph DB.")
     return location
+
+
+def knows_graph(run: RunDirectory) -> bool:
+    """Whether a run has a graph of its own, or was tuned on one, wherever that is now."""
+    return bool(_location(run))
+
+
+def open_conversation(run: RunDirectory, engine: Engine, graph: Graph | None = None) -> Conversation:
+    """A conversation with a run, over a graph where one is given, which stays the caller's to close.
+
+    A run that was not tuned on facts leaves questions to the reasoner, which words answers by rule.
+
+    Raises:
+        InputError: the vectors that the run was tuned with are gone.
+    """
+    source: GroundedModel | Reasoner | None = None
+    if graph is not None:
+        tuned = _tuning(run).get("kind") == KIND
+        source = open_grounded(run, graph, engine=engine) if tuned else Reasoner(graph)
+    return Conversation(engine, form_of(run.manifest()), source)
 
 
 def open_grounded(
@@ -62,6 +81,14 @@ def open_grounded(
     most = tuning.get("settings", {}).get("lessons", {}).get("most_facts")
     settings = settings or GroundedSettings.parse({} if most is None else {"most_facts": most})
     return GroundedModel(speaker, graph, settings=settings, reasoner=reasoner)
+
+
+def _location(run: RunDirectory) -> str:
+    own = run.path / "graph.db"
+    if own.exists():
+        return str(own)
+    location = _tuning(run).get("graph")
+    return location if isinstance(location, str) else ""
 
 
 def _tuning(run: RunDirectory) -> Mapping[str, Any]:
