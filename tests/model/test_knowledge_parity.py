@@ -60,7 +60,7 @@ def random_facts(rng: np.random.Generator, batch: int, n_fact: int, d_vector: in
         *map(torch.from_numpy, texts),
         torch.from_numpy(rng.integers(0, 7, (batch, n_fact))),
         torch.from_numpy(visible_BN),
-        mark_BN=torch.from_numpy(rng.integers(0, 4, (batch, n_fact))),
+        marks_BNM=torch.from_numpy(rng.integers(-1, 4, (batch, n_fact, 3))),
     )
 
 
@@ -68,17 +68,17 @@ def arrays_of(facts: Facts) -> tuple[Array, ...]:
     return tuple(part.numpy() for part in facts[:5])
 
 
-@pytest.mark.parametrize(("d_vector", "max_mark"), [(0, 0), (3, 2)])
-def test_facts_become_the_same_vectors(d_vector, max_mark):
+@pytest.mark.parametrize(("d_vector", "n_mark"), [(0, 0), (3, 3)])
+def test_facts_become_the_same_vectors(d_vector, n_mark):
     rng = np.random.default_rng(0)
-    config = KnowledgeConfig(d_vector=d_vector, max_number=4, max_mark=max_mark, d_fact=6, d_copy=5)
+    config = KnowledgeConfig(d_vector=d_vector, max_number=4, n_mark=n_mark, d_fact=6, d_copy=5)
     of_torch = FactEncoder(8, config)
-    of_numpy = twin.FactEncoder(8, 6, d_vector, 5, max_mark + 1 if max_mark else 0, rng=rng)
+    of_numpy = twin.FactEncoder(8, 6, d_vector, 5, n_mark, rng=rng)
     same_weights(of_numpy, of_torch)
     facts, table = random_facts(rng, 2, 4, d_vector), rng.standard_normal((31, 8))
     tensor_VD = torch.tensor(table, requires_grad=True)
     vectors = facts.vectors_BNV.requires_grad_()
-    arrays, marks = arrays_of(facts._replace(vectors_BNV=vectors.detach())), facts.mark_BN.numpy()
+    arrays, marks = arrays_of(facts._replace(vectors_BNV=vectors.detach())), facts.marks_BNM.numpy()
     got, want = of_torch(facts, tensor_VD), of_numpy(*arrays, table, marks)
     np.testing.assert_allclose(got.detach().numpy(), want, **TOLERANCE)
     d_y = rng.standard_normal(want.shape)

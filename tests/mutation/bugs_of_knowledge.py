@@ -46,8 +46,8 @@ KNOWLEDGE_BUGS = (
     Bug(
         "facts: marks learn nothing",
         TWIN,
-        "self.mark.backward(d_facts_BNF)",
-        "self.mark.backward(0 * d_facts_BNF)",
+        "self.mark.backward(d_facts_BNF[:, :, None] * self.known_BNM[..., None])",
+        "self.mark.backward(d_facts_BNF[:, :, None] * self.known_BNM[..., :1, None])",
     ),
     Bug(
         "copying: a slot is used up by the very name it is for",

@@ -23,7 +23,7 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
     encoder = knowledge.FactEncoder(width, draw(st.integers(1, 3)), d_vector, 3, n_mark, rng=rng)
     table_WD = rng.standard_normal((7, width))
     texts = [rng.integers(-1, 7, (*shape, draw(st.integers(0, 3)))) for _ in range(3)]
-    number_BN, mark_BN = rng.integers(0, 5, shape), rng.integers(0, 4, shape)
+    number_BN, marks_BNM = rng.integers(0, 5, shape), rng.integers(-1, 4, (*shape, 2))
     vectors = rng.standard_normal((*shape, 3 * d_vector))
 
     def backward(d_y: Array) -> Any:
@@ -34,7 +34,9 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
         known = torch.from_numpy(np.where(number_BN < 3, number_BN, 0))
         total = torch.nn.functional.one_hot(known, 3).double() @ t["number.weight"]
         if n_mark:
-            total = total + t["mark.weight"][torch.from_numpy(np.where(mark_BN < n_mark, mark_BN, 0))]
+            table = torch.cat((t["mark.weight"], torch.zeros_like(t["mark.weight"][:1])))
+            rows = np.where((marks_BNM >= 0) & (marks_BNM < n_mark), marks_BNM, n_mark)
+            total = total + table[torch.from_numpy(rows[..., 0])] + table[torch.from_numpy(rows[..., 1])]
         for name, ids in zip(("subject", "relation", "object"), texts, strict=True):
             means = [
                 [
@@ -52,7 +54,7 @@ def fact_encoder(draw: Draw, rng: np.random.Generator) -> Trial:
         encoder,
         {"vectors": vectors} if d_vector else {},
         expression,
-        forward=lambda: encoder(vectors, *texts, number_BN, table_WD, mark_BN),
+        forward=lambda: encoder(vectors, *texts, number_BN, table_WD, marks_BNM),
         backward=backward,
     )
 

@@ -83,7 +83,7 @@ class Evidence:
         digest = hashlib.sha256()
         for fact in self.facts:
             texts = map(_ints, (fact.subject, fact.relation, fact.object))
-            digest.update(repr((*texts, fact.number, fact.mark)).encode())
+            digest.update(repr((*texts, fact.number, _ints(fact.marks))).encode())
             vectors = fact.vectors
             if vectors is not None:
                 vector_V = torch.as_tensor(vectors, dtype=torch.float32).flatten().cpu()

@@ -101,7 +101,7 @@ class LessonSettings(Settings):
     """Evidence shown at once, distractors included."""
     most_answers: int = Field(default=4, ge=1)
     """Questions with more answers are not asked."""
-    marked_share: float = Field(default=0.6, ge=0, le=1)
+    marked_share: float = Field(default=0.7, ge=0, le=1)
     """Lessons in which the statements that answer stand first, and say so."""
     made_up_share: float = Field(default=0.5, ge=0, le=1)
     """Lessons in which every name is made up."""

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.ground.lessons import Copied, Fact, Lesson
+from groundzero.ground.marks import marks_of
 from groundzero.model import facts as network
 from groundzero.model.copying import OBJECT, SUBJECT, UNTAUGHT, slot_of
 from groundzero.model.islands import MAINLAND
@@ -34,10 +35,6 @@ from groundzero.tokenizer.chat import template
 
 FORM = "chat"
 """How turns are framed."""
-MAX_STEP = 3
-"""Steps that marks tell apart."""
-MAX_MARK = 4 * MAX_STEP + 3
-"""Highest mark of a fact."""
 Vectors = Callable[[Fact], "npt.NDArray[np.float32] | None"]
 """The graph's embeddings of a fact's subject, relation and object, one after the other; None where it has none."""
 
@@ -119,18 +116,12 @@ def network_facts(
             ids(fact.object),
             number=number,
             vectors=vector(fact),
-            mark=mark_of(fact),
+            marks=marks,
             readable="attention" in channels,
         )
-        for number, fact in enumerate(facts, 1)
+        for number, (fact, marks) in enumerate(zip(facts, marks_of(facts), strict=True), 1)
     )
     return (*known, network.Fact((), (), (), readable="attention" in channels)) if known else ()
-
-
-def mark_of(fact: Fact) -> int:
-    """What reasoning knows of a fact, as one number: 4 x its step + 2 where the question names its subject + 1 where it
-    names its object."""
-    return 4 * min(fact.step, MAX_STEP) + 2 * fact.named[0] + fact.named[1]
 
 
 def exercise(

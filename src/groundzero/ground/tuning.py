@@ -23,7 +23,8 @@ from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import ChannelSettings, LessonLoader
 from groundzero.ground.lessons import Fact, LessonSettings
-from groundzero.ground.prompt import FORM, MAX_MARK, Vectors, question_ids
+from groundzero.ground.marks import N_MARK
+from groundzero.ground.prompt import FORM, Vectors, question_ids
 from groundzero.ground.teacher import Teacher
 from groundzero.hardware import choose_device, choose_precision, keep_freed_memory, peak_flops
 from groundzero.model.gpt import GPT
@@ -54,7 +55,7 @@ class GroundingSettings(Settings):
     """Which questions, and how much evidence."""
     channels: ChannelSettings = Field(default_factory=lambda: ChannelSettings.parse({}))
     """How often each channel is open."""
-    knowledge: KnowledgeConfig = Field(default_factory=lambda: KnowledgeConfig.parse({"max_mark": MAX_MARK}))
+    knowledge: KnowledgeConfig = Field(default_factory=lambda: KnowledgeConfig.parse({"n_mark": N_MARK}))
     """The layers that are added."""
     validation_lessons: int = Field(256, ge=1)
     """Held-out lessons that are validated with."""

@@ -1,15 +1,16 @@
 """Facts as the network takes them (vectors from the graph, texts as tokens, a number), and how each becomes one vector.
 
 Shapes: B rows, N facts of the longest row, L tokens of the longest text, E width of an embedding of the graph, V = 3 E,
-D d_model, F width of a fact, T time.
+D d_model, F width of a fact, T time, M marks of the fact that has most.
 
 A fact is read as
 
     fact = W [e_subject; e_relation; e_object] + W_s mean(subject) + W_r mean(relation) + W_o mean(object)
-         + number[n] + mark[m]
+         + number[n] + sum of mark[m]
 
-where the mark is what whoever found the fact knows of it (that the question names its subject, say), and mean(text) is the mean of its tokens' rows in the model's own table, which facts read and never change. The cost
-is linear in the number of facts, and no fact sees another: their order means nothing, only the number does.
+where marks are what whoever found the fact knows of it (that the question names its subject, say), and mean(text) is
+the mean of its tokens' rows in the model's own table, which facts read and never change. The cost is linear in the
+number of facts, and no fact sees another: their order means nothing, only number and marks do.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Fact:
     """Embeddings of subject, relation and object in the graph, one after the other (3 E); zeros when absent."""
     document: int = 0
     """Which of several texts packed into one row it belongs to (see `Batch.documents_BT`)."""
-    mark: int = 0
-    """What is known of it, as a class of its own; 0 where nothing is (`ground.prompt` says what the others mean)."""
+    marks: Sequence[int] = ()
+    """What is known of it beside its words, each thing a number (`ground.marks` says what they mean)."""
     readable: bool = True
     """Whether blocks may read it; one that they may not can still be copied from."""
 
@@ -70,8 +71,8 @@ class Facts(NamedTuple):
     """The document that may see a fact; None where every token of its row may."""
     readable_BN: Tensor | None = None
     """Which visible facts the blocks may read; None is all of them."""
-    mark_BN: Tensor | None = None
-    """int64; None is 0 for all of them."""
+    marks_BNM: Tensor | None = None
+    """int64, -1 where there is none; None is none at all."""
 
     def copyable(self) -> Tensor:
         """Which slots have a text to copy, copyable_BS: slot 2 n of S = 2 N is fact n's subject, 2 n + 1 its object."""
@@ -93,13 +94,12 @@ def make_facts(rows: Sequence[Sequence[Fact]], d_vector: int = 0, *, isolate_doc
     shape = (len(rows), n_fact)
     vectors_BNV = torch.zeros(*shape, 3 * d_vector)
     numbers = torch.zeros(shape, dtype=torch.int64)
-    documents, marks = torch.full(shape, -1, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    documents = torch.full(shape, -1, dtype=torch.int64)
     visible_BN, readable_BN = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
     for b, facts in enumerate(rows):
         visible_BN[b, : len(facts)] = True
         for n, fact in enumerate(facts):
             numbers[b, n], documents[b, n], readable_BN[b, n] = fact.number, fact.document, fact.readable
-            marks[b, n] = fact.mark
             if fact.vectors is not None:
                 vector_V = torch.as_tensor(fact.vectors, dtype=torch.float32).flatten()
                 if len(vector_V) != 3 * d_vector:
@@ -117,7 +117,7 @@ def make_facts(rows: Sequence[Sequence[Fact]], d_vector: int = 0, *, isolate_doc
         visible_BN,
         documents if isolate_documents else None,
         None if bool(readable_BN.all()) else readable_BN,
-        marks,
+        _pad_texts([[fact.marks for fact in facts] for facts in rows], n_fact),
     )
 
 
@@ -163,7 +163,7 @@ class FactEncoder(nn.Module):
         self.relation = Linear(d_model, config.d_fact, bias=False)
         self.object = Linear(d_model, config.d_fact, bias=False)
         self.number = nn.Embedding(config.max_number + 1, config.d_fact)
-        self.mark = nn.Embedding(config.max_mark + 1, config.d_fact) if config.max_mark else None
+        self.mark = nn.Embedding(config.n_mark, config.d_fact) if config.n_mark else None
 
     def reset_parameters(self, table_VD: Tensor) -> None:
         """Every term of a fact starts at about the same size, 1, however small the table's rows are.
@@ -197,9 +197,10 @@ class FactEncoder(nn.Module):
             (self.object, facts.object_BNL),
         ):
             fact_BNF = fact_BNF + layer(mean_embedding(table_VD, ids_BNL).to(dtype))
-        if self.mark is not None:
-            mark_BN = torch.zeros_like(number_BN) if facts.mark_BN is None else facts.mark_BN
-            fact_BNF = fact_BNF + self.mark.weight.to(dtype)[torch.where(mark_BN < len(self.mark.weight), mark_BN, 0)]
+        if self.mark is not None and facts.marks_BNM is not None:
+            known_BNM = (facts.marks_BNM >= 0) & (facts.marks_BNM < len(self.mark.weight))
+            mark_BNMF = self.mark.weight.to(dtype)[torch.where(known_BNM, facts.marks_BNM, 0)]
+            fact_BNF = fact_BNF + (mark_BNMF * known_BNM[..., None]).sum(2)
         if self.vectors is not None:
             fact_BNF = fact_BNF + self.vectors(facts.vectors_BNV.to(dtype))
         return fact_BNF

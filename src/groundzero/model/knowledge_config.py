@@ -24,8 +24,8 @@ class KnowledgeConfig(Settings):
     """Width of one entity's or relation's embedding from the graph; 0 where facts come as text alone."""
     max_number: int = Field(64, ge=0)
     """Highest number by which a prompt lists its facts; those beyond it are read without a number."""
-    max_mark: int = Field(0, ge=0)
-    """Highest class of what is known of a fact beside its words; 0 where nothing is."""
+    n_mark: int = Field(0, ge=0)
+    """Things that may be known of a fact beside its words; 0 where none are."""
     isolate_facts: bool = False
     """Facts in a prompt do not see each other (`model.islands`): how the model learnt to read them, and is to read."""
     d_copy: int = Field(0, ge=0)

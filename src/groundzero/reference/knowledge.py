@@ -6,7 +6,7 @@ lose the fact. Three views of it are added up, each through a matrix of its own:
     fact = W [e_s; e_r; e_o]          where a graph embedding places subject, relation and object
          + W_s mean(subject's words) + W_r mean(relation's words) + W_o mean(object's words)
          + number[n]                  "fact 3": how the prompt calls it
-         + mark[m]                    what is known of it already: that the question names its subject, say
+         + sum of mark[m]             what is known of it already: that the question names its subject, say
 
 The words' vectors are rows of the model's own table, which facts read and do not change: were it otherwise, learning to
 answer from facts would rewrite what words mean. The cost grows with the number of facts and not with its square.
@@ -30,9 +30,9 @@ The loss asks the gate at every place of the answer (`gate`: -log of the chance 
 pointer wherever a name begins (-log of the chance of all slots that would have been right: several may say "Lima").
 A slot is used once: what was copied from it is not copied from it again (`unused`), or lists would go in circles.
 
-Shapes: B batch, T time, N facts, S = 2N slots (2n is fact n's subject, 2n + 1 its object), L tokens of a text, D model
-width, V width of a fact's three embeddings, F fact width, K pointer width, A slots that are right at once,
-W vocabulary.
+Shapes: B batch, T time, N facts, M marks of a fact, S = 2N slots (2n is fact n's subject, 2n + 1 its object), L tokens
+of a text, D model width, V width of a fact's three embeddings, F fact width, K pointer width, A slots that are right at
+once, W vocabulary.
 
 Run me: `python -m groundzero.reference.knowledge`
 """
@@ -81,7 +81,7 @@ class FactEncoder(Module):
         Args:
             d_vector: width of one embedding of the graph; 0 where there are none.
             n_number: numbers that a prompt may give, 0 (for "none") included.
-            n_mark: classes of what may be known of a fact, 0 (for "nothing") included; 0 where there are none.
+            n_mark: things that may be known of a fact; 0 where there are none.
         """
         if d_vector:
             self.vectors = Linear(3 * d_vector, d_fact, bias=False, rng=rng, std=std)
@@ -100,14 +100,14 @@ class FactEncoder(Module):
         object_BNL: Ids,
         number_BN: Ids,
         table_WD: Array,
-        mark_BN: Ids | None = None,
+        marks_BNM: Ids | None = None,
     ) -> Array:
         """
         Args:
             vectors_BNV: embeddings of subject, relation and object side by side.
             subject_BNL, relation_BNL, object_BNL: their texts as tokens, -1 where there is none.
             number_BN: numbers beyond the table count as 0, "none".
-            mark_BN: as number_BN; None is 0 for all.
+            marks_BNM: what is known of each fact, in any order; -1 and what is beyond the table are nothing.
             table_WD: the model's token table.
 
         Returns:
@@ -118,16 +118,18 @@ class FactEncoder(Module):
         facts_BNF = facts_BNF + self.subject(mean_embedding(table_WD, subject_BNL))
         facts_BNF = facts_BNF + self.relation(mean_embedding(table_WD, relation_BNL))
         facts_BNF = facts_BNF + self.object(mean_embedding(table_WD, object_BNL))
-        if hasattr(self, "mark"):
-            mark_BN = np.zeros_like(number_BN) if mark_BN is None else mark_BN
-            facts_BNF = facts_BNF + self.mark(np.where(mark_BN < len(self.mark.weight.value), mark_BN, 0))
+        self.known_BNM = None
+        if hasattr(self, "mark") and marks_BNM is not None:
+            self.known_BNM = (marks_BNM >= 0) & (marks_BNM < len(self.mark.weight.value))
+            mark_BNMF = self.mark(np.where(self.known_BNM, marks_BNM, 0))
+            facts_BNF = facts_BNF + (mark_BNMF * self.known_BNM[..., None]).sum(axis=2)
         return facts_BNF + self.vectors(vectors_BNV) if hasattr(self, "vectors") else facts_BNF
 
     def backward(self, d_facts_BNF: Array) -> Array | None:
         """A sum hands its gradient to every term. Returns d_vectors_BNV, where the model takes vectors."""
         self.number.backward(d_facts_BNF)
-        if hasattr(self, "mark"):
-            self.mark.backward(d_facts_BNF)
+        if self.known_BNM is not None:
+            self.mark.backward(d_facts_BNF[:, :, None] * self.known_BNM[..., None])
         for layer in (self.subject, self.relation, self.object):
             layer.backward(d_facts_BNF)
         return self.vectors.backward(d_facts_BNF) if hasattr(self, "vectors") else None
