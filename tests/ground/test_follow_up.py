@@ -51,6 +51,11 @@ def talk(reasoner: Reasoner, *questions: str) -> list[tuple[str, str]]:
         ("Who is Luis Vega married to?", "Where did he die?", "Where did Luis Vega die?", "Santiago"),
         ("Which books are by Ana Ruiz?", "Who is married to her?", "Who is married to Ana Ruiz?", "Luis Vega"),
         ("What is the capital of Peru?", "Who was born there?", "Who was born in Lima?", "Ana Ruiz"),
+        ("Who wrote Red Dust?", "What is its genre?", "What is Red Dust's genre?", "novel"),
+        ("What is the capital of Peru?", "And of Atlantis?", "What is the capital of Atlantis?", "no_entity"),
+        ("What is the capital of Atlantis?", "And of Peru?", "What is the capital of Peru?", "Lima"),
+        ("Where was Ana Ruiz born?", "and Ana Lopez?", "Where was Ana Lopez born?", "no_entity"),
+        ("Where was Ana Lopez born?", "Who is she married to?", "Who is Ana Lopez married to?", "no_entity"),
         ("What is the country of Cusco?", "What is that country's capital?", "What is Peru's capital?", "Lima"),
         ("Is Lima the capital of Peru?", "And Santiago?", "Is Santiago the capital of Peru?", "no_fact"),
         ("Is Lima the capital of Chile?", "And of Peru?", "Is Lima the capital of Peru?", "yes"),
@@ -100,6 +105,12 @@ def test_a_talk_of_many_turns(reasoner: Reasoner) -> None:
 def test_what_leaves_nothing_out_stays_as_it_is(reasoner: Reasoner, question: str) -> None:
     history = ["What is the population of Lima?", "Lima has a population of 10092000 [S1]."]
     assert readings(question, history, reasoner.linker) == [question]
+
+
+def test_what_the_graph_has_not_hides_what_was_named_before(reasoner: Reasoner) -> None:
+    """An answer about somebody else would be true, and to another question."""
+    told = talk(reasoner, "Where was Ana Ruiz born?", "And Ana Lopez?", "Thank you, I see.", "Who is she married to?")
+    assert told[-1] == ("Who is Ana Lopez married to?", "no_entity")
 
 
 @pytest.mark.parametrize("question", ["and its capital?", "And of Chile?", "And the population?", "Who is she?"])

@@ -11,11 +11,10 @@ asks takes the first that the graph has an answer to.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from groundzero.ground.link import Link, Linker
-from groundzero.ground.words import read_words
+from groundzero.ground.words import SILENT, read_words
 
 _OWNED = re.compile(r"\b(its|their|his|her)\b(?! own)(?=\s+\w)", re.IGNORECASE)
 _MEANT = re.compile(r"\b(it|they|them|he|she|him|her|that one)\b", re.IGNORECASE)
@@ -28,7 +27,9 @@ _LEAD = re.compile(
     r"\s*(?:(?:and|but|or|so|also|ok|okay|now|then)\b[\s,]*)*(?:(?:what|how) about\b)?\s*", re.IGNORECASE
 )
 _ASKING = re.compile(r"(?:what|which|who|whose|whom|when|where|why|how|is|are|was|were|do|does|did|has|have|had|can)\b")
-_GENDERS = {"he": "male", "him": "male", "his": "male", "she": "female", "her": "female"}
+_PEOPLE = {"he": "male", "him": "male", "his": "male", "she": "female", "her": "female"}
+_THINGS = frozenset({"it", "its", "there", "that one"})
+_CAPITALS = re.compile(r"[A-Z][\w-]*(?: [A-Z][\w-]*)*")
 _PREPOSITIONS = frozenset({"of", "in", "for", "from", "to", "at", "on", "with", "by"})
 _FILLERS = _PREPOSITIONS | frozenset("and but or so also ok okay now then what how about the too instead s".split())  # noqa: SIM905
 """Words around a name that alone ask nothing."""
@@ -51,18 +52,19 @@ def readings(question: str, history: Sequence[str], linker: Linker) -> list[str]
     word = next((found for pattern in patterns if (found := pattern.search(question))), None)
     if word is not None and not _NOTHING.search(question) and not any(start < word.start() for start, _, _ in named):
         own = {question[start:end] for start, end, _ in named}
-        names = _topics(history, linker, _GENDERS.get(word[0].lower(), ""))
+        names = _topics(history, linker, word[0].lower())
         meant = [_with(question, name) for name in names if name not in own]
         return [*meant, question] if named or not meant else meant
-    if len(named) == 1 and _says_nothing_else(question, named[0]):
-        return _asked_of_another(question, named[0], history, linker) or [question]
+    places = _places(question, linker)
+    if len(places) == 1 and _says_nothing_else(question, places[0]):
+        return _asked_of_another(question, places[0], history, linker) or [question]
     rest = question[_lead(question) :].strip().rstrip("?!. ")
-    if not named and _lead(question) and rest and not _ASKING.match(rest.lower()):
+    if not places and _lead(question) and rest and not _ASKING.match(rest.lower()):
         return [f"What is {rest} of {name}?" for name in _topics(history, linker)] or [question]
     return [question]
 
 
-_Place = tuple[int, int, Link]
+_Place = tuple[int, int, Link | None]
 """Where a name stands in a text: first character, one behind its last, and what it was linked to."""
 
 
@@ -71,28 +73,58 @@ def _named(text: str, linker: Linker) -> list[_Place]:
     words = read_words(text)
     taken: set[int] = set()
     found: list[_Place] = []
-    for link in sorted(linker.link(text, words), key=lambda link: (-len(link.words), -link.last)):
-        if link.exact and not link.words & taken:
+    for link in sorted(linker.named(text), key=lambda link: (-len(link.words), -link.last)):
+        if not link.words & taken:
             taken |= link.words
             found.append((words[link.first].start, words[link.last - 1].end, link))
     return sorted(found, key=lambda place: place[0])
 
 
-def _topics(history: Sequence[str], linker: Linker, gender: str = "") -> list[str]:
-    """What was named, the last turn first; in a turn, the name that was said last first.
+def _places(text: str, linker: Linker) -> list[_Place]:
+    """The names in a text, and words in a row that are written like one, though the graph has none of that name: it has
+    a "Newton", say, and the text an "Isaac Newton"."""
+    named = _named(text, linker)
+    start = _lead(text)
+    asking = _ASKING.match(text[start:].lower())
+    start += asking.end() if asking else 0
+    written = [found.span() for found in _CAPITALS.finditer(text, start) if _is_name(text, *found.span(), start)]
+    unknown = [span for span in written if not any(first <= span[0] and span[1] <= stop for first, stop, _ in named)]
+    inside = [place for place in named if any(first <= place[0] and place[1] <= stop for first, stop in unknown)]
+    kept = [place for place in named if place not in inside]
+    return sorted([*kept, *((*span, None) for span in unknown)], key=lambda place: place[0])
+
+
+def _is_name(text: str, start: int, end: int, lead: int) -> bool:
+    """Whether capitals make a name: not where a sentence begins with one word of them, and not in "I"."""
+    word = text[start:end]
+    begins = start == 0 or (start != lead and text[:start].rstrip()[-1:] in ("", ".", "!", "?", ":"))
+    return " " in word or not (begins or word.lower() in SILENT)
+
+
+def _topics(history: Sequence[str], linker: Linker, word: str = "") -> list[str]:
+    """What was named, the last turn first; in a turn, the name that was said last first. Where the person named what
+    the graph has not, nothing from before that is meant.
 
     Args:
-        gender: people of whom the graph says another are left out.
+        word: what stands for it. "she" is nobody of whom the graph says that he is a man, and a person if there is
+            one; "it" rather is none.
     """
-
-    def said() -> Iterator[str]:
-        for text in reversed(history):
-            plain = _MARK.sub("", text)
-            for start, end, link in reversed(_named(plain, linker)):
-                if not gender or linker.gender(link) in ("", gender):
-                    yield plain[start:end]
-
-    return list(islice(dict.fromkeys(said()), _TOPICS))
+    said: dict[str, Link | None] = {}
+    for place in range(len(history) - 1, -1, -1):
+        plain = _MARK.sub("", history[place])
+        asked = len(history) % 2 == 0 and place % 2 == 0
+        for start, end, link in reversed(_places(plain, linker) if asked else _named(plain, linker)):
+            said.setdefault(plain[start:end], link)
+        if len(said) >= 2 * _TOPICS or None in said.values():
+            break
+    known = {name: link for name, link in said.items() if link is not None}
+    if word in _PEOPLE:
+        fitting = [name for name in said if name not in known or linker.gender(known[name]) in ("", _PEOPLE[word])]
+        people = [name for name in fitting if name not in known or linker.is_person(known[name])]
+        return (people or fitting)[:_TOPICS]
+    if word in _THINGS:
+        return sorted(said, key=lambda name: name in known and linker.is_person(known[name]))[:_TOPICS]
+    return list(said)[:_TOPICS]
 
 
 def _with(question: str, name: str) -> str:
@@ -126,13 +158,17 @@ def _asked_of_another(question: str, place: _Place, history: Sequence[str], link
     for last in range(len(history) - 2 + len(history) % 2, -1, -2):
         asked = _filled(history, last, linker)
         options = [
-            (_preposition(asked, first) == before != "", linker.likeness(other, link), first, stop)
-            for first, stop, other in _named(asked, linker)
+            (_preposition(asked, first) == before != "", _likeness(other, link, linker), first, stop)
+            for first, stop, other in _places(asked, linker)
         ]
         if options:
             name = question[start:end]
             return [asked[:first] + name + asked[stop:] for *_, first, stop in sorted(options, reverse=True)]
     return []
+
+
+def _likeness(one: Link | None, other: Link | None, linker: Linker) -> float:
+    return 0.0 if one is None or other is None else linker.likeness(one, other)
 
 
 def _filled(history: Sequence[str], place: int, linker: Linker) -> str:

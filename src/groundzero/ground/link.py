@@ -39,6 +39,9 @@ WINDOWS = 16
 FUZZY = 2.5
 """What a name that had to be corrected costs, times how far it is from the label (1 - similarity) times 4."""
 
+PERSONAL = frozenset({"birth", "die", "spouse", "sibling", "occupation", "profession", "citizenship", "gender", "sex"})
+"""Stems of relations that start from people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -89,10 +92,22 @@ class Linker:
             found += self._corrected(question, words, missing)
         return sorted(found, key=lambda link: (-_weight(words, link), link.first))
 
+    def named(self, text: str) -> list[Link]:
+        """What a text names, letter by letter: mentions that need no correction, overlapping ones too."""
+        return self._exact(text, read_words(text))
+
     def likeness(self, one: Link, other: Link) -> float:
         """How alike the kinds of two things are, 0 to 1: the share that both have of the relations that either has."""
         first, second = (self._relations(link.candidates[0].entity) for link in (one, other))
         return len(first & second) / max(1, len(first | second))
+
+    def is_person(self, link: Link) -> bool:
+        """Whether the graph says of it what is said of people."""
+        return any(
+            {word.stem for word in read_words(self._graph.relations[relation].label)} & PERSONAL
+            for inverse, relation in self._relations(link.candidates[0].entity)
+            if not inverse and relation in self._graph.relations
+        )
 
     def gender(self, link: Link) -> str:
         """What the graph calls the gender of whoever is named; empty where it says nothing."""
