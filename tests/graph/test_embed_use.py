@@ -25,7 +25,7 @@ from groundzero.graph.embed.classification import (
 from groundzero.graph.embed.config import EmbedConfig
 from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.embed.models import initial_tables
-from groundzero.graph.embed.newcomers import add_newcomers, closed_form, refresh, update_embedding
+from groundzero.graph.embed.newcomers import add_newcomers, closed_form, refresh
 from groundzero.graph.embed.session import UnfinishedError, embed_graph, train_embedding
 from groundzero.graph.embed.splits import Known, Splits
 
@@ -347,7 +347,7 @@ def test_newcomers_to_a_trained_graph_rank_well_at_once_and_better_after_a_refre
     refresh(embedding, shown, sorted(new), steps=40)
     assert at_once > 0.1  # chance: 0.04
     assert mean_reciprocal_rank() > at_once
-    assert update_embedding(embedding, shown, [3], transaction=5) == []
+    assert add_newcomers(embedding, shown, transaction=5) == []
 
 
 # On disk

@@ -98,14 +98,20 @@ class Model:
             if each.lives(at) and each.value[5] == "accepted" and isinstance(each.value[2], int)
         }
 
-    def called(self, at: int) -> dict[int, set[str]]:
-        """Labels and aliases; the key of what has neither."""
+    def called(self, at: int, *, found_by: bool = False) -> dict[int, set[str]]:
+        """Labels and aliases; the key of what has no label, but not `found_by` it where all said of it is retired."""
         found: dict[int, set[str]] = {}
+        said = [each for each in self.statements if each.added <= at]
+        ever, still = (
+            {end for each in some for end in (each.value[0], each.value[2])}
+            for some in (said, [each for each in said if each.lives(at)])
+        )
         for place, (key, added) in enumerate(self.entities):
             if added <= at:
                 mine = [each for each in self.names if each.lives(at) and each.value[0] == place + 1]
-                labels = {each.value[2] for each in mine if each.value[1] == "label"} or {key}
-                found[place + 1] = labels | {each.value[2] for each in mine if each.value[1] == "alias"}
+                labels = {each.value[2] for each in mine if each.value[1] == "label"}
+                keys = set() if found_by and place + 1 in ever - still else {key}
+                found[place + 1] = (labels or keys) | {each.value[2] for each in mine if each.value[1] == "alias"}
         return found
 
 
@@ -233,7 +239,9 @@ def _compare(reader: Any, model: Model, seen: int, *, at: int | None) -> None:
     """Everything a reader says, at transaction `seen`, asked for as `at`."""
     called = model.called(seen)
     assert {each.id: {each.label, *each.aliases} for each in reader.entities(at=at)} == called
-    assert set(reader.surfaces(at=at)) == {(entity, name) for entity, names in called.items() for name in names}
+    surfaces = model.called(seen, found_by=True)
+    assert set(reader.surfaces(at=at)) == {(entity, name) for entity, names in surfaces.items() for name in names}
+    assert {entity: set(reader.surfaces_of(entity, at=at)) for entity in surfaces} == surfaces
     living = {place + 1: each for place, each in enumerate(model.statements) if each.lives(seen)}
     accepted = {id_ for id_, each in living.items() if each.value[5] == "accepted"}
     shown = {each.id: each for each in reader.statements(status=None, at=at)}
@@ -284,6 +292,7 @@ def _compare_indexes(graph: Graph, model: Model) -> None:
             one = graph.neighbours(entity, 2, inverse=inverse)
             assert list(one.statement_N) == [statement for relation, statement, _ in expected if relation == 2]
         assert graph.label(entity) in called[entity]
+    called = model.called(model.transaction, found_by=True)
     for text in (*NAMES, "Q0", "in Q1 and new york"):
         expected = {}
         for entity, names in called.items():

@@ -10,6 +10,7 @@ from groundzero.cli.graph_check import app as check_app
 from groundzero.cli.graph_edit import app as edit_app
 from groundzero.cli.graph_embed import app as embed_app
 from groundzero.cli.graph_files import app as files_app
+from groundzero.cli.graph_forget import app as forget_app
 from groundzero.cli.graph_learn import app as learn_app
 from groundzero.cli.graph_options import At, GraphOption, Json, Limit, checked_at, opened, statement_facts
 
@@ -154,6 +155,7 @@ def path(
 
 app.add_typer(files_app)
 app.add_typer(edit_app)
+app.add_typer(forget_app)
 app.add_typer(check_app)
 app.add_typer(embed_app)
 app.add_typer(learn_app)

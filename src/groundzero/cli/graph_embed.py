@@ -55,7 +55,8 @@ def embed(
         folder = out or beside(store.location, "embedding")
         if update:
             payload = _updated(store, folder)
-            emit(payload, as_json, lambda: print(f"{payload['placed']} placed, {payload['refreshed']} refreshed."))
+            did = ", ".join(f"{payload[name]} {name}" for name in ("placed", "refreshed", "removed"))
+            emit(payload, as_json, lambda: print(f"{did}."))
             return 0
         embedding = _trained(store, _config(config, overrides, chosen), folder, resume)
         by_relation = _by_relation(store, embedding) if relations and embedding else []
@@ -223,29 +224,20 @@ def _observer(bar: Any) -> EmbedObserver:
 
 
 def _updated(store: Store, folder: Path) -> dict[str, Any]:
-    """Bring an embedding up to the store's transaction: what is new gets a vector, what changed is refreshed."""
-    import numpy as np  # noqa: PLC0415
-
+    """Bring an embedding up to the store's transaction."""
     from groundzero.graph.embed import Embedding  # noqa: PLC0415
-    from groundzero.graph.embed.newcomers import update_embedding  # noqa: PLC0415
+    from groundzero.graph.embed.updating import bring_up_to_date  # noqa: PLC0415
 
     embedding = Embedding.load(folder)
-    transaction = store.transaction()
-    changed: set[int] = set()
-    for statement in store.changes(embedding.transaction):
-        if statement.object is not None and statement.status == "accepted":
-            changed |= {statement.subject, statement.object}
-    touching = [
-        (s.subject, s.relation, s.object)
-        for entity in sorted(changed)
-        for s in (*store.outgoing(entity), *store.incoming(entity, limit=1000))
-        if s.object is not None
-    ]
-    triples = np.array(sorted(set(touching)), np.int64).reshape(-1, 3)
-    placed = update_embedding(embedding, triples, sorted(changed), transaction=transaction)
+    update = bring_up_to_date(embedding, store)
     embedding.save(folder)
-    refreshed = sum(embedding.has(entity) for entity in changed) - len(placed)
-    return {"placed": len(placed), "refreshed": refreshed, "transaction": transaction, "out": str(folder)}
+    return {
+        "placed": len(update.placed),
+        "refreshed": update.refreshed,
+        "removed": len(update.removed_entities) + len(update.removed_relations),
+        "transaction": update.transaction,
+        "out": str(folder),
+    }
 
 
 def _figures(embedding: Embedding) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def learn(
         else:
             report = _learn(opened, sources or [], config, state, delay, allow_host or [])
         payload = {**report.as_json(), "graph": opened.location, "transaction": opened.store.transaction()}
-        refreshed = _refresh(opened) if payload["accepted"] or payload["retired"] else None
+        refreshed = refresh_vectors(opened) if payload["accepted"] or payload["retired"] else None
         if refreshed is not None:
             payload["embedding"] = refreshed
 
@@ -256,8 +256,8 @@ def _crawl(
         return crawl(graph, seeds, config, crawl_config, folder, progress=show)
 
 
-def _refresh(graph: Graph) -> dict[str, Any] | None:
-    """Give what is new its vectors, where the graph has an embedding beside it; None where it has none."""
+def refresh_vectors(graph: Graph) -> dict[str, Any] | None:
+    """Bring the embedding beside a graph up to date; None where it has none."""
     from groundzero.graph.milestones import beside  # noqa: PLC0415
 
     if "://" in graph.location:

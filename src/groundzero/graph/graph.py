@@ -7,6 +7,7 @@ in `refresh`, which every question should call once when it starts: a question t
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -205,9 +206,8 @@ class Graph:
                 for statement in now.changes(base):
                     new_adjacency.apply(statement)
             if new_mentions is not None:
-                for entity in {*now.newcomers(base), *(entity for entity, _ in now.renamed(base))}:
-                    renamed = now.entity(entity)
-                    new_mentions.rename(entity, (renamed.label, *renamed.aliases))
+                for entity in set(_renamed(now, base, now.changes(base))):
+                    new_mentions.rename(entity, now.surfaces_of(entity))
             self._catch_up(now, self._transaction)
             self._transaction = now.transaction()
             self._adjacency, self._mentions = new_adjacency or self._adjacency, new_mentions or self._mentions
@@ -216,22 +216,34 @@ class Graph:
         return self._transaction if self.store.capabilities.as_of else None
 
     def _catch_up(self, now: Reader, since: Transaction) -> None:
-        changes = list(islice(now.changes(since), REBUILD + 1)) if self._adjacency is not None else []
-        if len(changes) > REBUILD:
-            self._adjacency, changes = Adjacency(now.triples()), []
-        renamed = set(islice((entity for entity, _ in now.renamed(since)), REBUILD + 1))
-        renamed.update(islice(now.newcomers(since), REBUILD + 1))
-        if self._mentions is not None and len(renamed) > REBUILD:
-            self._mentions = MentionIndex(now.surfaces())
+        is_read = self._adjacency is not None or self._mentions is not None
+        changes = list(islice(now.changes(since), REBUILD + 1)) if is_read else []
+        renamed = set(islice(_renamed(now, since, changes), REBUILD + 1))
+        if len(renamed) > REBUILD or len(changes) > REBUILD:
+            self._mentions = None if self._mentions is None else MentionIndex(now.surfaces())
             self._entities.clear()
             renamed = set()
-        entities = [now.entity(entity) for entity in renamed]
+        if len(changes) > REBUILD:
+            self._adjacency = None if self._adjacency is None else Adjacency(now.triples())
+            changes = []
+        names = {entity: now.surfaces_of(entity) for entity in renamed}
         with self._changing:
-            for statement in changes:
-                assert self._adjacency is not None
-                self._adjacency.apply(statement)
-            for entity in entities:
-                self._entities.pop(entity.id, None)
+            if self._adjacency is not None:
+                for statement in changes:
+                    self._adjacency.apply(statement)
+            for entity, surfaces in names.items():
+                self._entities.pop(entity, None)
                 if self._mentions is not None:
-                    self._mentions.rename(entity.id, (entity.label, *entity.aliases))
+                    self._mentions.rename(entity, surfaces)
             self._relations = None
+
+
+def _renamed(now: Reader, since: Transaction, changes: Iterable[Statement]) -> Iterator[EntityId]:
+    """Entities that may be called otherwise since: named, made, or, where all they have is a key, spoken of."""
+    yield from (entity for entity, _ in now.renamed(since))
+    yield from now.newcomers(since)
+    ends = dict.fromkeys(end for each in changes for end in (each.subject, each.object) if end is not None)
+    for end in ends:
+        found = now.entity(end)
+        if found.label == found.key:
+            yield end

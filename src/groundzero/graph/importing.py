@@ -345,14 +345,18 @@ def _watched(rows: Iterable[Row], source: Input, report: ImportReport, progress:
 
 
 def _source_key(store: Store, path: Path, wanted: str, digest: str) -> tuple[str, bool]:
-    """The key of the source that this file is, and whether it has been read to its end before."""
-    for known in store.sources():
-        if known.digest == digest:
+    """The key of the source that this file is, and whether it has been read to its end before.
+
+    What was read and then taken back is read again, as a source of its own.
+    """
+    same = [known for known in store.sources() if known.digest == digest]
+    for known in same:
+        if not store.is_retired(known.id):
             return known.key, True
     key = wanted or path.resolve().as_posix()
     there = store.find_source(key)
     if there is not None and store.source(there).digest:  # an older state of the file
-        key = f"{key}@{digest[:12]}"
+        key = f"{key}@{digest[:12]}" + (f"-{len(same)}" if same else "")
     return key, False
 
 

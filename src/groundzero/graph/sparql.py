@@ -132,6 +132,10 @@ class SPARQLStore:
         for entity in self.entities(at=at):
             yield from ((entity.id, text) for text in (entity.label, *entity.aliases))
 
+    def surfaces_of(self, entity: EntityId, *, at: Transaction | None = None) -> list[str]:
+        found = self.entity(entity, at=at)
+        return [found.label, *found.aliases]
+
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
         """SPARQL has no full text: exactly this name, as `capabilities` say."""
         return [(entity, 1.0) for entity in self.named(text, at=at)[: max(limit, 0)]]
@@ -207,6 +211,9 @@ class SPARQLStore:
 
     def sources(self) -> Iterator[Source]:
         return iter(())
+
+    def is_retired(self, source: SourceId) -> bool:
+        return False
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:

@@ -113,10 +113,18 @@ class SQLReader(ABC):
         sql = (
             f"SELECT id, key FROM entity WHERE id > ? AND added <= ? AND NOT EXISTS ({labels}) ORDER BY id LIMIT {PAGE}"
         )
+        retired = self._ends_of_retired(at)  # few or none: most of what has no label needs no second look
         last = 0
         while page := self._all(sql, (last, at, *parameters)):
-            yield from page
+            yield from ((id_, key) for id_, key in page if id_ not in retired or not self._is_forgotten(id_, at))
             last = page[-1][0]
+
+    def surfaces_of(self, entity: EntityId, *, at: Transaction | None = None) -> list[str]:
+        at = self.transaction() if at is None else min(at, _MAX_ID)
+        names = self.entity_names(entity, at=at)
+        found = [name.text for name in names if name.kind in ("label", "alias")]
+        has_label = any(name.kind == "label" for name in names)
+        return found if has_label or self._is_forgotten(entity, at) else [*found, self._key("entity", entity, at)]
 
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
         words = index_terms(text)[:MAX_SEARCH_TOKENS]
@@ -234,6 +242,13 @@ class SQLReader(ABC):
             yield from self._made(rows.to_source, page)
             last = page[-1][0]
 
+    def is_retired(self, source: SourceId) -> bool:
+        def any_of(condition: str) -> bool:
+            sql = f"SELECT 1 FROM statement WHERE source = ? AND {condition} LIMIT 1"
+            return bool(self._all(sql, (source,)))
+
+        return any_of("retired IS NOT NULL") and not any_of("retired IS NULL")
+
     def _made(self, make: Callable[[_Row], _Made], found: Iterable[_Row]) -> list[_Made]:
         """Nouns from rows. A database that was tampered with may hold anything in any column."""
         try:
@@ -257,6 +272,23 @@ class SQLReader(ABC):
         if limit is not None:
             sql, parameters = f"{sql} LIMIT ?", (*parameters, max(limit, 0))
         return self._made(rows.to_statement, self._all(sql, parameters))
+
+    def _ends_of_retired(self, at: Transaction) -> set[EntityId]:
+        """Subjects and objects of everything retired so far."""
+        found = self._all(
+            "SELECT DISTINCT subject, object FROM statement WHERE retired IS NOT NULL AND retired <= ?", (at,)
+        )
+        return {end for row in found for end in row}
+
+    def _is_forgotten(self, entity: EntityId, at: Transaction) -> bool:
+        """Whether something was said of an entity once, and all of it has been retired."""
+        living, parameters = rows.alive(at)
+        said = [
+            bool(self._all(f"SELECT 1 FROM statement WHERE {end} AND {condition} LIMIT 1", (entity, *bound)))
+            for condition, bound in ((living, parameters), ("added <= ?", (at,)))
+            for end in ("subject = ?", "object = ? AND object > 0")
+        ]
+        return any(said[2:]) and not any(said[:2])
 
     def _key(self, table: str, id_: int, at: Transaction | None) -> str:
         """The key of an entity or relation.

@@ -77,7 +77,12 @@ class Reader(Protocol):
         ...
 
     def surfaces(self, *, at: Transaction | None = None) -> Iterator[tuple[EntityId, str]]:
-        """What entities are called: every label and alias, and the key of what has no label."""
+        """What entities are called: every label and alias; and the key of what has no label, unless all that was said
+        of it has been retired: it must not go on being found."""
+        ...
+
+    def surfaces_of(self, entity: EntityId, *, at: Transaction | None = None) -> list[str]:
+        """The same of one entity."""
         ...
 
     def search(self, text: str, *, limit: int = 20, at: Transaction | None = None) -> list[tuple[EntityId, float]]:
@@ -139,6 +144,9 @@ class Reader(Protocol):
     def source(self, source: SourceId) -> Source: ...
     def find_source(self, key: str) -> SourceId | None: ...
     def sources(self) -> Iterator[Source]: ...
+    def is_retired(self, source: SourceId) -> bool:
+        """Whether it said something once, and all of that has been retired."""
+        ...
 
 
 class Writer(Protocol):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections import Counter, defaultdict, deque
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from groundzero.errors import InputError
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId, RelationId, Statement, StatementId
+from groundzero.ingest.folder import append
 from groundzero.ingest.passages import PassageLog
 
 _LONGEST_QUESTION = 2000
@@ -87,10 +87,7 @@ class Gap:
 
 
 class GapLog:
-    """Questions remembered in `questions.jsonl` of a folder, one appended line each; a crash costs at most one.
-
-    Processes may share it: a line is one write.
-    """
+    """Questions remembered in `questions.jsonl` of a folder, one appended line each."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "questions.jsonl"
@@ -105,8 +102,7 @@ class GapLog:
         relations: tuple[RelationId, ...] = (),
         inverse: bool = False,
     ) -> None:
-        """Add a question that was not answered, with what was understood of it. Not waited for on disk: losing the
-        last of them costs nothing.
+        """Add a question that was not answered, with what was understood of it.
 
         Raises:
             OSError: the folder cannot be written.
@@ -119,14 +115,7 @@ class GapLog:
             "inverse": inverse,
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(row, ensure_ascii=True) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, line.encode())
-            size = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
+        size = append(self.path, (json.dumps(row, ensure_ascii=True) + "\n").encode())
         if size > _MAX_BYTES:
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 self.path.replace(self.earlier)
@@ -245,9 +234,10 @@ def _asked(graph: Graph, log: GapLog) -> tuple[Counter[Pair], dict[Pair, list[st
 
 
 def _is_open(graph: Graph, pair: Pair) -> bool:
-    """Whether the graph knows both ends of a question, and nothing has been learnt since that answers it."""
+    """Whether the graph knows what a question is about, and nothing has been learnt since that answers it."""
     try:
-        graph.entity(pair.entity)
+        if not graph.store.surfaces_of(pair.entity):
+            return False  # its source has been taken back
     except InputError:  # the file is of another graph
         return False
     if not pair.relation:

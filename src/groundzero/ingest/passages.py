@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from groundzero.errors import InputError
 from groundzero.graph.nouns import Source
 from groundzero.ingest.documents import digest_of
+from groundzero.ingest.folder import append
 from groundzero.ingest.sources import read_text
+from groundzero.run.files import storage_errors, write_atomic
 
 _MAX_BYTES = 64 * 2**20
 """Size of the file after which no more is kept."""
@@ -28,13 +30,32 @@ class PassageLog:
         self._held: dict[Place, str] | None = None
 
     def keep(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
-        """Add passages; a file that has grown too large takes no more."""
-        if self.path is None or (self.path.is_file() and self.path.stat().st_size > _MAX_BYTES):
+        """Add passages; a file that has grown too large takes no more.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        lines = [json.dumps([*place, " ".join(text.split())[:_LONGEST]]) + "\n" for *place, text in rows]
+        if self.path is None or not lines or (self.path.is_file() and self.path.stat().st_size > _MAX_BYTES):
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            for key, start, end, text in rows:
-                file.write(json.dumps([key, start, end, " ".join(text.split())[:_LONGEST]]) + "\n")
+        with storage_errors(f"write {self.path}"):
+            append(self.path, "".join(lines).encode())
+
+    def forget(self, keys: Collection[str]) -> int:
+        """Erase the passages of these sources; returns how many. The file changes at once or not at all.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        if self.path is None or not self.path.is_file():
+            return 0
+        with storage_errors(f"write {self.path}"):
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if _key_of(line) not in keys]
+            if len(kept) < len(lines):
+                write_atomic(self.path, b"".join(kept))
+                self._held = None
+        return len(lines) - len(kept)
 
     def find(self, source: Source, start: int, end: int) -> str:
         """The passage; empty where it is kept nowhere."""
@@ -51,6 +72,14 @@ class PassageLog:
                         key, start, end, text = json.loads(line)
                         held[str(key), int(start), int(end)] = str(text)
         return held
+
+
+def _key_of(line: bytes) -> str | None:
+    """The source that a line is of; None where a crash left half a line."""
+    with contextlib.suppress(ValueError, TypeError, IndexError):
+        row = json.loads(line)
+        return str(row[0])
+    return None
 
 
 def _from_file(source: Source, start: int, end: int) -> str:

@@ -102,18 +102,6 @@ def refresh(embedding: Embedding, triples: Ids, entities: list[int], *, steps: i
                 )
 
 
-def update_embedding(
-    embedding: Embedding, triples: Ids, changed: list[int], *, transaction: Transaction, steps: int = 20
-) -> list[int]:
-    """Vectors for what is new in `triples`, then a refresh of that and of the `changed` entities; returns the new ones.
-
-    `triples` are graph ids: all statements that touch the changed and the new.
-    """
-    placed = add_newcomers(embedding, triples, transaction=transaction)
-    refresh(embedding, triples, [*placed, *(e for e in changed if embedding.has(e) and e not in placed)], steps=steps)
-    return placed
-
-
 def _questions(embedding: Embedding, rows: Ids, step: int) -> Batch:
     """Both questions of every triple, with negatives for this step."""
     triples = torch.from_numpy(rows)
