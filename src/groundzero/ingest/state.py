@@ -7,6 +7,8 @@ and found to be known.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from groundzero.ingest.model_file import read_model, write_model
 from groundzero.ingest.pages import PageModel
 from groundzero.ingest.patterns import Patterns
 from groundzero.ingest.sources import Source
-from groundzero.run.files import write_atomic
+from groundzero.run.files import storage_errors, write_atomic
 
 SCHEMA = 1
 
@@ -46,9 +48,9 @@ class LearnState:
             return
         self._positions[source.key] = -source.position if finished else source.position
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             content = {"schema": SCHEMA, "positions": self._positions}
-            write_atomic(self.folder / "sources.json", json.dumps(content, indent=1).encode())
+            with _made(self.folder):
+                write_atomic(self.folder / "sources.json", json.dumps(content, indent=1).encode())
 
     def models(self, knowledge: Knowledge) -> tuple[PageModel | None, Patterns | None]:
         """What was learnt last of how prose says things, if anything was."""
@@ -63,15 +65,23 @@ class LearnState:
     def save_patterns(self, patterns: Patterns, knowledge: Knowledge) -> None:
         """Keep patterns, with what their relations are called."""
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
             labels = {each.id: each.label for each in knowledge.store.relations()}
-            patterns.save(self.folder / "patterns.json", labels)
+            with _made(self.folder):
+                patterns.save(self.folder / "patterns.json", labels)
 
     def save_model(self, model: PageModel) -> None:
         """Keep a model for sources that teach nothing themselves."""
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_model(self.folder / "prose.npz", model)
+            with _made(self.folder):
+                write_model(self.folder / "prose.npz", model)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Write in a folder that may not be there yet. What the disk refuses is a StorageError; the facts are safe."""
+    with storage_errors(f"write in {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
 
 
 def _read_positions(path: Path) -> dict[str, int]:
