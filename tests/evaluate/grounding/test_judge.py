@@ -106,6 +106,19 @@ def test_numbers_and_verdicts_must_be_right(exam: Exam, judge: Judge, row: str, 
         assert not judge.mark(question, words(said.format(**wrong)), facts).right
 
 
+def test_a_verdict_must_be_reasoned_with_what_was_asked_about(exam: Exam, judge: Judge) -> None:
+    found = questions(exam, "verdict", 12)
+    question = next(each for each in found if each.lead == "Yes" and "capital" in each.text)
+    other = next(each for each in questions(exam, "facts", 12)
+                 if each.step.relation == "capital" and each.about != question.about)  # fmt: skip
+    evidence, _ = exam.model.evidence(other.text)
+    facts = exam.model.facts_for(evidence)
+    assert judge.mark(question, words(f"Yes: {question.about}'s capital is {question.names[0][0]}."), facts).right
+    beside = judge.mark(question, words(f"Yes: {other.about}'s capital is {other.names[0][0]}."), facts)
+    assert [each.standing for each in beside.claims] == ["supported"]
+    assert not beside.right
+
+
 def test_a_closed_book_is_judged_mildly(exam: Exam, judge: Judge) -> None:
     question, _, country, answer = capital(exam)
     other = next(each.names[0][0] for each in questions(exam, "facts", 12)

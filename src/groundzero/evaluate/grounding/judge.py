@@ -189,12 +189,14 @@ class Judge:
 def _comes_to(question: Question, claims: Sequence[Claim]) -> bool:
     """Whether claims lead to right answers and nowhere else: a true answer to another question is none.
 
-    A verdict may have whatever reasons there are.
+    A verdict may have whatever reasons there are, but they must be about what was asked about.
     """
     right = {name for names in question.names for name in names}
     named = Counter(end for claim in claims if claim.triple for end in (claim.triple.subject, claim.triple.object))
     ends = (name for name, count in named.items() if count == 1 and not whole(name).search(question.text))
-    return question.row == "verdict" or all(name in right for name in ends)
+    if question.row == "verdict":
+        return not claims or question.about in named
+    return all(name in right for name in ends)
 
 
 def _doubts(claims: Sequence[Claim]) -> tuple[int, int]:

@@ -48,6 +48,8 @@ class Question:
 
     row: Row
     text: str
+    about: str
+    """Label of what it starts from."""
     query: Query
     """The gold path."""
     answers: tuple[Node, ...]
@@ -139,7 +141,8 @@ def _with_gold(
         lead = "Yes" if answers else "No"
     ways = [way for found in result.answers.values() for way in found]
     named = frozenset(label_of(node, facts) for way in ways for node in way.nodes)
-    return Question(row, text, query, answers, tuple(_names(node, graph) for node in answers), lead, named, lesson)
+    names = tuple(_names(node, graph) for node in answers)
+    return Question(row, text, graph.label(start), query, answers, names, lead, named, lesson)
 
 
 def _names(node: Node, graph: Graph) -> tuple[str, ...]:
