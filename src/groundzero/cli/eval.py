@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundzero.cli.app import INTERRUPTED
+from groundzero.cli.ask import visible
 from groundzero.cli.output import emit, note
 from groundzero.errors import UsageError
 
@@ -90,6 +91,9 @@ def grounding(
     files = write_result(result, out or directory.path / "exam")
     payload = {**result.as_json(), "files": [str(each) for each in files]}
     emit(payload, as_json, lambda: _print_result(result))
+    for section in result.sections:
+        if section.details.get("error"):
+            note(f"{section.title} was not held: {visible(section.details['error'])}")
     note(f"The report card: {files[1]}")
     if result.interrupted:
         note(f"Stopped: {len(result.sections)} of {len(parts)} sections were finished.")
@@ -163,11 +167,10 @@ def _print_result(result: ExamResult) -> None:
     """Section by section: figure, interval, how many, aim."""
     from rich.text import Text  # noqa: PLC0415
 
-    from groundzero.cli.ask import visible  # noqa: PLC0415
     from groundzero.cli.output import console, table  # noqa: PLC0415
 
     out = console()
-    for section in result.sections:
+    for section in (each for each in result.sections if each.measures):
         rows = []
         for each in section.measures:
             style = {True: "green", False: "bold red", None: ""}[each.reached]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from groundzero.errors import UsageError
+from groundzero.errors import InputError, UsageError
 from groundzero.evaluate.grounding.exam import chosen, hold, write_result
 from groundzero.evaluate.grounding.measures import Section
 from groundzero.evaluate.grounding.questions import ROWS, questions
@@ -124,6 +124,19 @@ def test_an_interrupted_exam_keeps_what_was_finished(make_exam: Callable[..., Ex
     assert found["interrupted"]
     assert set(found["sections"]) == {"answers"}
     assert "Interrupted" in page.read_text(encoding="utf-8")
+
+
+def test_a_section_that_cannot_be_held_takes_no_others_place(make_exam: Callable[..., Exam], tmp_path: Path) -> None:
+    def fail(exam: Exam) -> Section:
+        raise InputError("This graph cannot be <copied>.")
+
+    first, second, third = chosen(["answers", "refusal", "channels"])
+    result = hold(make_exam(Truthful), [first, replace(second, examine=fail), third])
+    assert [bool(each.measures) for each in result.sections] == [True, False, True]
+    _, page = write_result(result, tmp_path)
+    assert "Not held: <bdi>This graph cannot be &lt;copied&gt;." in page.read_text(encoding="utf-8")
+    with pytest.raises(InputError):
+        hold(make_exam(Truthful), [replace(second, examine=fail)])
 
 
 def test_sections_are_chosen_by_name() -> None:

@@ -112,6 +112,8 @@ def _section(section: Mapping[str, Any]) -> str:
     gridded = [each for each in measures if SEPARATOR in each["name"]]
     plain = [each for each in measures if SEPARATOR not in each["name"]]
     tables = (_grid(gridded) if gridded else "") + (_plain(plain) if plain else "")
+    if section["details"].get("error"):
+        tables += f'<p class="error">Not held: {_data(section["details"]["error"])}</p>'
     seconds = f"<small>{_duration(section['seconds'])}</small>" if section["seconds"] >= 1 else ""
     return f"<section><h2>{_data(section['title'])}{seconds}</h2>{tables}</section>"
 

@@ -70,6 +70,7 @@ td .track { margin: .24rem 0 .12rem; max-width: 15rem; }
 .track.bad i { background: var(--bad); }
 .track s { position: absolute; top: 50%; height: 2px; margin-top: -1px; background: var(--whisker); }
 .track u { position: absolute; top: -.22rem; bottom: -.22rem; width: 2px; margin-left: -1px; background: var(--aim); }
+.error { margin: 0; color: var(--bad); }
 .good { color: var(--good); } .bad { color: var(--bad); }
 .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 1.1rem 1.8rem; }
 .samples p { margin: 0; }

@@ -4,7 +4,8 @@
     result = hold(exam, chosen(["answers", "refusal"]))
     write_result(result, Path("runs/grounded/exam"))
 
-The same run, graph and seed give the same questions. An interrupted exam keeps the sections that were finished.
+The same run, graph and seed give the same questions. An interrupted exam keeps the sections that were finished; one
+that cannot be held with this run or graph says why, and the others go on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import groundzero
-from groundzero.errors import UsageError
+from groundzero.errors import GroundzeroError, UsageError
 from groundzero.evaluate.grounding.card import card
 from groundzero.evaluate.grounding.measures import Measure, Section
 from groundzero.evaluate.grounding.sections import PARTS, Part
@@ -91,7 +92,8 @@ def chosen(names: Sequence[str]) -> tuple[Part, ...]:
 
 
 def hold(exam: Exam, parts: Sequence[Part] = PARTS, *, begins: Callable[[Part], None] | None = None) -> ExamResult:
-    """Hold an exam. Ctrl-C ends it, with what was finished until then.
+    """Hold an exam. Ctrl-C ends it, with what was finished until then; what goes wrong later than in the first section
+    takes no other's place.
 
     Args:
         begins: told before each section.
@@ -110,6 +112,10 @@ def hold(exam: Exam, parts: Sequence[Part] = PARTS, *, begins: Callable[[Part], 
         except KeyboardInterrupt:
             interrupted = True
             break
+        except GroundzeroError as error:
+            if not done:
+                raise
+            done.append(Section(part.key, part.key.capitalize(), (), details={"error": str(error)}))
     settings, model = exam.settings, exam.engine.model
     return ExamResult(
         run="" if exam.run is None else str(exam.run.path),
