@@ -41,7 +41,7 @@ section {
   background: var(--sheet); border: 1px solid var(--line); border-radius: .7rem;
   padding: 1.35rem 1.5rem 1.5rem; margin-bottom: 1.1rem;
 }
-.sheets { columns: 2; column-gap: 1.1rem; }
+.sheets { columns: 2; column-gap: 1.1rem; margin-bottom: 1.1rem; }
 .sheets section { break-inside: avoid; }
 h2 { font: 600 1.3rem/1.2 var(--serif); margin: 0 0 .8rem; display: flex; justify-content: space-between; gap: 1rem; }
 h2 small { font: .8rem var(--sans); color: var(--soft); white-space: nowrap; padding-top: .4rem; }
