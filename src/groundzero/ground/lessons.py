@@ -103,6 +103,8 @@ class LessonSettings(Settings):
     """Questions with more answers are not asked."""
     marked_share: float = Field(default=0.7, ge=0, le=1)
     """Lessons in which the statements that answer stand first, and say so."""
+    worn_share: float = Field(default=0.4, ge=0, le=1)
+    """Of those, lessons whose question has lost some of its words. Not in the test split."""
     made_up_share: float = Field(default=0.5, ge=0, le=1)
     """Lessons in which every name is made up."""
     test_share: float = Field(default=0.1, ge=0, lt=1)

@@ -11,6 +11,8 @@ from groundzero.ground.words import SILENT, Word
 
 MARGIN = 1.5
 """How much clearer a path that the graph lacks here must be to refuse those that it has."""
+TURNED = 1.5
+"""The same again, for one of the same hops in another order: the graph settles what the words leave open."""
 EVIDENCE = 0.2
 """Match that some word of each hop must have with it."""
 EXPLAINED = 0.2
@@ -28,9 +30,10 @@ def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     if any(_is_name(question, asked.words[place]) for place in account.unexplained):
         return "no_entity"
     learned = asked.scorer.learned
-    if best.lead > (learned.margin if learned is not None and learned.margin else MARGIN):
+    margin = learned.margin if learned is not None and learned.margin else MARGIN
+    if best.lead > margin and not (_turned(best) and best.lead <= margin + TURNED):
         return "no_fact"
-    if best.beyond > MARGIN and learned is None:
+    if best.beyond > MARGIN and learned is None and not _turned(best):
         elsewhere: Reason = "no_fact"
     else:
         elsewhere = "no_relation"
@@ -40,6 +43,12 @@ def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     if bare and not best.reached:
         return elsewhere
     return elsewhere if len(account.unexplained) > UNEXPLAINED * account.telling else ""
+
+
+def _turned(best: Hypothesis) -> bool:
+    """Whether the clearer path is of the same hops in another order: "what is the country of E named after"."""
+    hops = best.branches[0]
+    return len(best.branches) == 1 < len(hops) == len(best.absent) and sorted(hops) == sorted(best.absent)
 
 
 def is_explained(question: str, asked: Asked, reading: Hypothesis) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _EMPTY = frozenset("is are was were do does did the a an of in by to what who wher whic when".split())  # noqa: SIM905
 """Stems of words that every question has."""
@@ -19,6 +19,19 @@ def fitting(sentences: Sequence[str], asked: str, rng: random.Random) -> str:
     wanted = stems(asked)
     scores = [(len(stems(each) & wanted) - len(stems(each) - wanted) / 8, rng.random(), each) for each in sentences]
     return max(scores)[2]
+
+
+def worn(question: str, names: Collection[str], rng: random.Random) -> str:
+    """A question of which words have gone, as people type them: "neighbours Lausanne", or just "Lausanne?".
+
+    Args:
+        names: what stays whole.
+    """
+    whole = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    parts = re.findall(rf"(?:{whole})|\w+|[^\w\s]+" if whole else r"\w+|[^\w\s]+", question)
+    gone = rng.uniform(0.2, 1.0)
+    kept = [part for part in parts if part in names or rng.random() >= gone]
+    return re.sub(r" (?=[?.,;:'])", "", " ".join(kept)) or question
 
 
 def within(template: str) -> str:

@@ -27,6 +27,10 @@ class TeachableFacts:
         self.statements = [each for each in statements if split == "test" or self.belongs(each.subject)]
         self.asked = [each for each in self.statements if self.belongs(each.subject)]
         """Those that lessons start from."""
+        self.asked_by_relation: dict[RelationId, list[Statement]] = {}
+        for each in self.asked:
+            self.asked_by_relation.setdefault(each.relation, []).append(each)
+        self.asked_relations = sorted(self.asked_by_relation)
         self.by_subject: dict[EntityId, list[Statement]] = {}
         self.by_object: dict[EntityId, list[Statement]] = {}
         self.by_relation: dict[RelationId, list[Statement]] = {}

@@ -23,15 +23,19 @@ from groundzero.ground.lessons import (
     noun_of,
 )
 from groundzero.ground.names import made_up, made_up_value
-from groundzero.ground.saying import filled, fitting, put, within
+from groundzero.ground.saying import filled, fitting, put, within, worn
 from groundzero.ground.teachable import TeachableFacts
 
 _SHARES: dict[Kind, float] = {
-    "one": 0.24, "inverse": 0.10, "list": 0.08, "two": 0.16, "three": 0.06, "count": 0.04, "yes": 0.04, "no": 0.03,
-    "compare": 0.03, "conflict": 0.04, "unknown": 0.13, "silent": 0.03, "talk": 0.02,
+    "one": 0.27, "inverse": 0.10, "list": 0.08, "two": 0.16, "three": 0.06, "count": 0.04, "yes": 0.04, "no": 0.03,
+    "compare": 0.03, "conflict": 0.04, "unknown": 0.10, "silent": 0.03, "talk": 0.02,
 }  # fmt: skip
 _TRIES = 25
 """Draws of one kind before another is taken: most statements of a graph start no chain of three."""
+_WORN: tuple[Kind, ...] = ("one", "inverse", "list", "two", "three")
+"""Kinds whose answers begin with no verdict or number that only the question asks for."""
+_RARE_SHARE = 0.3
+"""Of lessons: those that start from a relation drawn among all, however few statements it has."""
 _FUNCTIONAL = 0.05
 """A relation of which at most this share of subjects has a second object: then another object is a false one."""
 _REFUSALS = (
@@ -42,6 +46,8 @@ _REFUSALS = (
 """Without names: those in the question need not be in any fact, so that they could not be copied but would be spelt."""
 _UNSHOWN = (REFUSAL + ": no facts are given.", REFUSAL + ", because nothing is shown.")
 _PREPOSITIONS = frozenset("of in at by to for from on with after as into through about".split())  # noqa: SIM905
+_WHICH = re.compile(r"(?:\w+ )?[Ww]hich ([a-z ]+?) (?:is|was|are|were) \{subject\}")
+"""A question that says what it asks for: the country, the administrative territory."""
 _TALK = (
     ("Hello!", "Hello! What would you like to know?"),
     ("Hi there.", "Hi! Ask me about anything in the graph."),
@@ -90,6 +96,7 @@ class Teacher:
             for _ in range(_TRIES if self.known.asked or wanted == "talk" else 0):
                 lesson = self._drawers[wanted](rng)
                 if lesson is not None:
+                    lesson = self._worn(lesson, rng)
                     lesson = replace(lesson, facts=tuple(named_in(lesson.question, each) for each in lesson.facts))
                     return self._renamed(lesson, rng) if rng.random() < self.settings.made_up_share else lesson
         return None
@@ -104,7 +111,7 @@ class Teacher:
     # ------------------------------------------------------------------ kinds
 
     def _one(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         if len(answers) != 1:
             return None
@@ -112,7 +119,7 @@ class Teacher:
         return self._told("one", template, self._asked_about(chosen.subject, template), [answers], rng)
 
     def _list(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         if not 2 <= len(answers) <= self.settings.most_answers:
             return None
@@ -120,7 +127,7 @@ class Teacher:
         return self._told("list", template, self._asked_about(chosen.subject, template), [answers], rng)
 
     def _inverse(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         if chosen.object is None:
             return None
         answers = [each for each in self.known.by_object[chosen.object] if each.relation == chosen.relation]
@@ -131,12 +138,15 @@ class Teacher:
         return self._told("inverse", template, question, [answers], rng, inverse=True)
 
     def _chain(self, rng: random.Random, hops: int) -> Lesson | None:
-        step = rng.choice(self.known.asked)
+        step = self._start(rng)
         steps: list[list[Statement]] = []
+        start = step.subject
         subject = self.known.label(step.subject)
         for hop in range(hops):
             answers = self.known.answers(step.subject, step.relation)
             last = hop == hops - 1
+            if last and hop and len(answers) > 1:  # "the neighbours of Peru's neighbour" are the others
+                answers = [each for each in answers if each.object != start]
             if len(answers) != 1 and not (last and len(answers) <= self.settings.most_answers):
                 return None
             steps.append(answers)
@@ -153,7 +163,7 @@ class Teacher:
         return self._told("two" if hops == 2 else "three", template, filled(template, subject, subject), steps, rng)
 
     def _count(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         if len(answers) > self.settings.most_answers:
             return None
@@ -164,7 +174,7 @@ class Teacher:
         return Lesson("count", question, facts, (f"{len(answers)}: ", *named, "."))
 
     def _verdict(self, rng: random.Random, true: bool) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         if len(answers) != 1 or chosen.object is None:
             return None
@@ -211,7 +221,7 @@ class Teacher:
 
     def _conflict(self, rng: random.Random) -> Lesson | None:
         """Two sources disagree: made from one statement and the object of another, so that nothing false is stored."""
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         others = [each for each in self.known.by_relation[chosen.relation] if each.object not in (None, chosen.object)]
         if len(answers) != 1 or not others:
@@ -232,14 +242,14 @@ class Teacher:
         )
 
     def _unknown(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         question = self._question(chosen.relation, chosen.subject, rng)
         facts, _ = self._evidence([], rng, about=chosen)
         mentioned = (self.known.label(chosen.subject),)
         return Lesson("unknown", question, facts, (rng.choice(_REFUSALS),), mentioned=mentioned)
 
     def _silent(self, rng: random.Random) -> Lesson | None:
-        chosen = rng.choice(self.known.asked)
+        chosen = self._start(rng)
         question = self._question(chosen.relation, chosen.subject, rng)
         return Lesson("silent", question, (), (rng.choice(_UNSHOWN),), mentioned=(self.known.label(chosen.subject),))
 
@@ -347,6 +357,18 @@ class Teacher:
         rng.shuffle(order)
         return tuple(self.known.fact(each) for each in order), [order.index(each) for each in needed]
 
+    def _worn(self, lesson: Lesson, rng: random.Random) -> Lesson:
+        """The same with words of the question gone, now and then, where marks tell what is asked all the same.
+
+        Each relation is asked for in a few ways only; who could learn those by heart would never look at the relation
+        that the facts name, and be at a loss when asked in another way.
+        """
+        marked = bool(lesson.facts) and lesson.facts[0].step > 0
+        if self.split == "test" or not marked or lesson.kind not in _WORN or rng.random() >= self.settings.worn_share:
+            return lesson
+        names = {name for fact in lesson.facts for name in (fact.subject, fact.object)}
+        return replace(lesson, question=worn(lesson.question, names, rng))
+
     def _renamed(self, lesson: Lesson, rng: random.Random) -> Lesson:
         """The same lesson about things that do not exist. Longer names first, so that a name within one stays whole."""
         names: dict[str, str] = {}
@@ -388,6 +410,12 @@ class Teacher:
     def _question(self, relation: RelationId, subject: EntityId, rng: random.Random) -> str:
         return self._asked_about(subject, self._template(relation, rng))
 
+    def _start(self, rng: random.Random) -> Statement:
+        """A statement to ask about; while teaching, now and then of any relation alike, so that rare ones are heard."""
+        if self.split == "train" and rng.random() < _RARE_SHARE:
+            return rng.choice(self.known.asked_by_relation[rng.choice(self.known.asked_relations)])
+        return rng.choice(self.known.asked)
+
     def _template(self, relation: RelationId, rng: random.Random) -> str:
         return rng.choice(self._held(self._phrasings[relation].questions))
 
@@ -397,6 +425,9 @@ class Teacher:
     def _of(self, relation: RelationId, subject: str) -> str:
         """The object of a relation as a phrase: `the capital of Peru`, `the one that Peru shares a border with`."""
         noun = noun_of(self.known.relations[relation])
+        if noun.split()[-1] in _PREPOSITIONS or noun.split()[0].endswith(("ed", "es", "s")):
+            asked = (_WHICH.match(question) for question in self._phrasings[relation].questions)
+            noun = next((found[1] for found in asked if found and found[1].split()[-1] not in _PREPOSITIONS), noun)
         if noun.split()[-1] not in _PREPOSITIONS and not noun.split()[0].endswith(("ed", "es", "s")):
             return f"the {noun} of {subject}"
         for template in self._phrasings[relation].sentences:
