@@ -8,7 +8,7 @@ source: what the old version said is retired, what the new one says is added.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 
 from groundzero.graph.folding import is_storable
@@ -45,6 +45,7 @@ class Counts:
         return asdict(self)
 
 
+Ends = tuple[EntityId, RelationId, EntityId]
 NUMBERS = ("documents", "unchanged", "accepted", "confirmed", "quarantined", "entities", "retired")
 """The counts that are numbers, in their order."""
 
@@ -114,7 +115,9 @@ class Recorder:
         document = reading.document
         latest = self._latest(document.key)
         key = document.key
+        replaced: set[Ends] = set()
         if latest is not None:
+            replaced = self._said_only_by(latest[0])
             counted.retired += writer.retire_source(latest[0])
             key = _version_key(document.key, latest[1] + 1)
         source = writer.add_source(
@@ -129,7 +132,20 @@ class Recorder:
         if reading.subject is not None:
             self._describe(writer, reading, made, counted)
         for candidate in _distinct(self._linked(each) for each in reading.candidates):
-            self._write(writer, candidate, source, made, counted)
+            self._write(writer, candidate, source, made, counted, replaced)
+
+    def _said_only_by(self, source: SourceId) -> set[Ends]:
+        """What a version of a document says that no other source does: it must not speak against the next version."""
+        store = self.knowledge.store
+        return {
+            (each.subject, each.relation, each.object)
+            for each in store.statements(source=source)
+            if each.object is not None
+            and all(
+                other.source == source or other.object != each.object
+                for other in store.outgoing(each.subject, each.relation)
+            )
+        }
 
     def _describe(self, writer: Writer, reading: Reading, made: dict[str, EntityId], counted: Counts) -> None:
         """Names, kind and description of a page's subject; what the graph said of it already stays."""
@@ -147,7 +163,13 @@ class Recorder:
             writer.name_entity(subject, _clean(reading.description), "description")
 
     def _write(
-        self, writer: Writer, candidate: Candidate, source: SourceId, made: dict[str, EntityId], counted: Counts
+        self,
+        writer: Writer,
+        candidate: Candidate,
+        source: SourceId,
+        made: dict[str, EntityId],
+        counted: Counts,
+        replaced: Set[Ends],
     ) -> None:
         ends = (candidate.subject, candidate.object)
         if any(isinstance(end, Title) and not _clean(end.text) for end in ends):
@@ -163,7 +185,7 @@ class Recorder:
         )
         if subject == target:
             return
-        status, known = self._status(candidate.status, subject, relation, target)
+        status, known = self._status(candidate.status, subject, relation, target, replaced)
         writer.add_statement(
             subject, relation, target,
             source=source, start=candidate.start, end=candidate.end, confidence=candidate.confidence, status=status,
@@ -185,16 +207,25 @@ class Recorder:
         )
 
     def _status(
-        self, status: Status, subject: EntityId, relation: RelationId, target: EntityId | Literal
+        self,
+        status: Status,
+        subject: EntityId,
+        relation: RelationId,
+        target: EntityId | Literal,
+        replaced: Set[Ends],
     ) -> tuple[Status, bool]:
-        """The status, quarantined where the graph says something else that can only be said once; and if it has it."""
-        facts = self.knowledge.facts.by_subject.get(subject, ())
+        """The status, quarantined where the graph says something else that can only be said once; and if it has it.
+
+        Args:
+            replaced: what is being retired with the earlier version of the document, and so is no longer said.
+        """
         if isinstance(target, Literal):
             return status, False
-        known = (relation, target) in facts
-        if not known and relation in self.knowledge.functional and any(other == relation for other, _ in facts):
+        facts = self.knowledge.facts.by_subject.get(subject, ())
+        objects = {other for kind, other in facts if kind == relation and (subject, kind, other) not in replaced}
+        if objects and target not in objects and relation in self.knowledge.functional:
             return "quarantined", False
-        return status, known
+        return status, target in objects
 
     def _end(self, writer: Writer, end: EntityId | Title, made: dict[str, EntityId], counted: Counts) -> EntityId:
         if not isinstance(end, Title):
