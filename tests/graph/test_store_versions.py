@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -138,6 +141,85 @@ def test_a_file_that_is_not_what_its_version_says_stays_as_it_was(tmp_path: Path
         SQLiteStore(path)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def _in_bits(path: Path, version: int) -> Path:
+    """Broken on purpose: `migrate` whose statements are committed one by one."""
+    copy = path.with_name(f"{path.name}.version-{version}")
+    if not copy.exists():
+        sqlite_care.backup(path, copy)
+    with closing(sqlite_file.connect(path, "rw")) as connection:
+        for statement in sqlite_care.MIGRATIONS[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+    return copy
+
+
+def _opened_until_killed(path: Path, at: int) -> bool:
+    """Open a graph in a process that is killed before the `at`-th statement or rename; False where there are fewer."""
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    done, connect, rename = itertools.count(1), sqlite_file.connect, Path.replace
+
+    def dying(*_: object) -> None:
+        if next(done) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(place: Path, mode: str) -> sqlite3.Connection:
+        connection = connect(place, mode)
+        connection.set_trace_callback(dying)
+        return connection
+
+    def renamed(self: Path, target: Path) -> Path:
+        dying()
+        return rename(self, target)
+
+    try:
+        sqlite_file.connect, Path.replace = traced, renamed  # type: ignore[method-assign]
+        SQLiteStore(path)
+    finally:
+        os._exit(0)
+
+
+def _state_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        made = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'note%'")]
+        notes = connection.execute("SELECT count(*) FROM note").fetchone()[0] if "note" in made else 0
+    whole = {(1, 0, 0): "old", (2, 2, 3): "new"}
+    return whole.get((version, len(made), notes), "mixed")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.usefixtures("version_2")
+@pytest.mark.parametrize("broken", [False, True])
+def test_killed_at_any_statement_it_is_old_or_new_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """And the test notices a migration that is not one transaction."""
+    if broken:
+        monkeypatch.setattr(sqlite_care, "migrate", _in_bits)
+    states: list[str] = []
+    killed = True
+    while killed:
+        path = tmp_path / f"{len(states)}.db"
+        shutil.copy(FIXTURES / "graph-v1.db", path)
+        killed = _opened_until_killed(path, len(states) + 1)
+        states.append(_state_of(path))
+        if not broken:
+            store = SQLiteStore(path)  # whoever comes next brings it to its end
+            _assert_example(store)
+            store.close()
+            assert _state_of(path) == "new"
+            kept = path.with_name(f"{path.name}.version-1")
+            assert kept.read_bytes()[:16] == b"SQLite format 3\0"
+            assert _state_of(kept) == "old"
+    assert states[0] == "old"
+    assert states[-1] == "new"
+    assert len(states) > 12
+    assert ("mixed" in states) == broken
 
 
 def test_a_backup_taken_during_writes_is_a_whole_past_state(tmp_path: Path) -> None:
