@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from groundzero.evaluate.grounding.measures import Measure, Section
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.generate import Engine
 from groundzero.graph.graph import Graph
+from groundzero.ground.answer import Evidence
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.lessons import Fact
 from groundzero.ground.reason import Reasoner
@@ -207,11 +209,27 @@ def test_what_is_known_by_heart_leaks(aliased_exam: MakeExam, aliased: Graph) ->
 
 def test_who_names_what_was_deleted_is_noticed(aliased_exam: MakeExam, monkeypatch: pytest.MonkeyPatch) -> None:
     exam = aliased_exam(Truthful)
-    remember_answers(monkeypatch)
-    for lesson in exam.lessons(200, "one"):
-        exam.reasoner.evidence(lesson.question)
+    kept = {lesson.question: exam.model.ask(lesson.question) for lesson in exam.lessons(200, "one")}
+    monkeypatch.setattr(GroundedModel, "ask", lambda self, question: kept[question])
     section = examine_leak(exam, FEW)
-    assert one(section, "the deleted object is named").reached is False
+    assert one(section, "the deleted object is named").value == 1
+
+
+def test_what_was_deleted_and_is_still_shown_is_noticed(
+    aliased_exam: MakeExam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts_for = GroundedModel.facts_for
+
+    def stale(self: GroundedModel, evidence: Evidence) -> tuple[Fact, ...]:
+        facts = facts_for(self, evidence)
+        old = [each.id for each in self.graph.store.statements(at=before) if each.source is not None]
+        return (*facts, *(replace(facts[0], statement=number, step=0) for number in old)) if facts else ()
+
+    before = aliased_exam(Truthful).graph.transaction
+    monkeypatch.setattr(GroundedModel, "facts_for", stale)
+    shown = one(examine_leak(aliased_exam(Truthful), FEW), "among what the model is shown")
+    assert shown.n
+    assert shown.reached is False
 
 
 def test_without_sources_single_facts_are_forgotten(make_exam: MakeExam) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal as OneOf
 
+from groundzero.evaluate.grounding.clarity import has_one_meaning, is_only_one
 from groundzero.evaluate.grounding.replies import Hop, ends, object_of
 from groundzero.evaluate.grounding.setting import Exam
 from groundzero.graph.graph import Graph
@@ -48,6 +49,10 @@ class Question:
     def right(self, graph: Graph) -> frozenset[Node]:
         """The answers, as the store has them now."""
         return ends(graph.store, self.start, self.way)
+
+    def is_clear(self, graph: Graph) -> bool:
+        """Whether it has one meaning in the graph as it is now."""
+        return is_only_one(graph, self.start) and has_one_meaning(graph, self.text, self.start, self.way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +145,25 @@ def _change(
 def _other_object(
     graph: Graph, old: Statement, further: RelationId | None, objects: Sequence[Node], rng: random.Random
 ) -> Node | None:
-    """Another object of the relation, from which the question one hop further leads on where there is one."""
-    taken = (object_of(old), old.subject)
+    """Another object of the relation, from which the question one hop further leads on where there is one.
+
+    Of some drawn by chance the most like the old one: "which country" is not to be answered with a city.
+    """
+    taken, own = (object_of(old), old.subject), _relations(graph, old.object)
+    best: tuple[float, Node] | None = None
     for node in rng.sample(list(objects), k=min(_TRIES, len(objects))):
-        leads_on = further is None or (isinstance(node, int) and bool(graph.store.outgoing(node, further)))
-        if node not in taken and isinstance(node, int) == (old.object is not None) and leads_on:
-            return node
-    return None
+        if node in taken or isinstance(node, int) != (old.object is not None):
+            continue
+        there = _relations(graph, node)
+        likeness = len(own & there) / max(1, len(own | there))
+        if (further is None or further in there) and (best is None or likeness > best[0]):
+            best = likeness, node
+    return None if best is None else best[1]
+
+
+def _relations(graph: Graph, node: Node | None) -> set[RelationId]:
+    """What is said of an entity."""
+    return {each.relation for each in graph.store.outgoing(node)} if isinstance(node, int) else set()
 
 
 def _is_said_otherwise(graph: Graph, old: Statement, new: EntityId) -> bool:

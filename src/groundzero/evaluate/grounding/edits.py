@@ -6,8 +6,8 @@
     locality        questions about other things, asked before the first edit and after the last, have the same answers
 
 The names are those of EasyEdit (Wang et al. 2023). A question counts where it was answered rightly before the edit, as
-in MQuAKE (Zhong et al. 2023): what was never understood says nothing about editing. All edits stay, so that the last is
-made in a graph that has been changed as often as there are edits.
+in MQuAKE (Zhong et al. 2023), and has one meaning before and after: what was never understood says nothing about
+editing. All edits stay: the last is made in a graph that has been changed as often as there are edits.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _SPARE = 1.5
 """Edits planned for each that is made: some questions are not understood."""
 _KEPT = 20
 """Failures that are kept to be looked at."""
+_NAMED = 5
+"""Right answers that are named there."""
 _NAMES: dict[Probe, str] = {
     "asked": "reliability: the question has the new answer",
     "rephrased": "generalisation: in other words",
@@ -50,7 +52,7 @@ class _Tally:
     formed: Counter[Probe] = field(default_factory=Counter)
     """Questions asked before their edit."""
     counted: Counter[Probe] = field(default_factory=Counter)
-    """Those answered rightly then."""
+    """Those answered rightly then, and clear before and after."""
     right: Counter[Probe] = field(default_factory=Counter)
     """Those answered rightly after it, too."""
     milliseconds: list[float] = field(default_factory=list)
@@ -99,7 +101,7 @@ def examine_edits(exam: Exam, amounts: Amounts) -> Section:
             median("from edit to right answer, the model's wording left out", tally.milliseconds, "ms", aim=_EDIT_MS)
         )
         measures += _of_words(exam, model, tally, amounts.worded)
-    details = {"questions_not_understood_before": _dropped(tally), "failures": tally.failures}
+    details = {"questions_left_out": _dropped(tally), "failures": tally.failures}
     return Section("edits", "Edits", tuple(measures), time.perf_counter() - started, details)
 
 
@@ -108,35 +110,40 @@ def _edit(model: GroundedModel, change: Change, tally: _Tally) -> None:
     graph = model.graph
     before = reply(model, change.asked.text)
     tally.formed["asked"] += 1
-    if before.answers != {object_of(change.old)}:
+    if before.answers != {object_of(change.old)} or not change.asked.is_clear(graph):
         return
     understood = [pair for pair in change.others if _is_understood(model, *pair, change)]
     tally.formed.update(each.probe for each, _ in change.others)
-    tally.counted.update(("asked", *(each.probe for each, _ in understood)))
     started = time.perf_counter()
     added = change.apply(graph)
     after = reply(model, change.asked.text)
     spent = 1e3 * (time.perf_counter() - started)
-    tally.before.append(before)
-    tally.after.append(after)
-    tally.added.append((added, change.new))
-    if after.answers == {change.new} and after.answers == change.asked.right(graph):
-        tally.right["asked"] += 1
+    if after.answers == {change.new} == change.asked.right(graph):
         tally.milliseconds.append(spent)
-    else:
-        _keep(tally, "asked", change.asked.text, name_of(graph, change.new), after.by_rule)
+    if change.asked.is_clear(graph):
+        tally.before.append(before)
+        tally.after.append(after)
+        tally.added.append((added, change.new))
+        _judge(tally, change.asked, change.new, after, graph, right=after.answers == {change.new})
     for earlier, later in understood:
-        now = reply(model, later.text)
-        left = earlier is not later and change.old.subject in reply(model, earlier.text).answers
-        if _is_right(later, now, change, graph) and not left:
-            tally.right[later.probe] += 1
-        else:
-            _keep(tally, later.probe, later.text, name_of(graph, change.new), now.by_rule)
+        if later.is_clear(graph):
+            now = reply(model, later.text)
+            left = earlier is not later and change.old.subject in reply(model, earlier.text).answers
+            _judge(tally, later, change.new, now, graph, right=_is_right(later, now, change, graph) and not left)
+
+
+def _judge(tally: _Tally, question: Question, new: Node, now: Reply, graph: Graph, *, right: bool) -> None:
+    tally.counted[question.probe] += 1
+    tally.right[question.probe] += right
+    if not right:
+        wanted = {new} if question.probe == "asked" else question.right(graph)
+        names = ", ".join(name_of(graph, node) for node in list(wanted)[:_NAMED])
+        _keep(tally, question.probe, question.text, names, now.by_rule)
 
 
 def _is_understood(model: GroundedModel, earlier: Question, later: Question, change: Change) -> bool:
     """Whether a question is answered rightly before the edit, and what is asked after it for what it is, too."""
-    if not _is_right(earlier, reply(model, earlier.text), change, model.graph):
+    if not earlier.is_clear(model.graph) or not _is_right(earlier, reply(model, earlier.text), change, model.graph):
         return False
     return earlier is later or reply(model, later.text).answers == later.right(model.graph)
 
@@ -156,7 +163,7 @@ def _untouched(exam: Exam, plan: Sequence[Change], count: int) -> list[str]:
     kinds: tuple[Kind, ...] = ("one", "list", "two", "inverse")
     for kind in kinds:
         wanted = len(asked) + -(-count // len(kinds))
-        for lesson in exam.lessons(2 * count, kind):
+        for lesson in exam.lessons(2 * (count + len(plan)), kind):
             needed = [found for number in lesson.cited if (found := exam.graph.statement(number)) is not None]
             if any((each.subject, each.relation) in pairs for each in needed):
                 continue

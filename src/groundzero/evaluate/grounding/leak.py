@@ -29,6 +29,7 @@ from groundzero.graph.phrasing import phrase
 from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.prompt import question_ids
 from groundzero.ground.query import Node
+from groundzero.ingest.forget import forget_source
 
 _POINTS = 0.03
 """Above the majority."""
@@ -188,15 +189,16 @@ def _source(graph: Graph) -> SourceId | None:
 
 
 def _delete(graph: Graph, source: SourceId | None, asked: Sequence[_Asked]) -> set[StatementId]:
-    """Retire the source's statements, or where there is none those that are asked for."""
+    """Forget the source, as `gz graph forget` does, or where there is none retire the facts that are asked for."""
+    store = graph.store
     if source is not None:
-        gone = {each.id for each in graph.store.statements(source=source)}
-        with graph.store.writer() as writer:
-            writer.retire_source(source)
+        forgotten = forget_source(store, store.source(source).key).sources
+        gone = {each.id for each in store.statements(at=graph.transaction) if each.source is not None
+                and store.source(each.source).key in forgotten}  # fmt: skip
     else:
-        said = [other for each in asked for other in graph.store.outgoing(each.fact.subject, each.fact.relation)]
+        said = [other for each in asked for other in store.outgoing(each.fact.subject, each.fact.relation)]
         gone = {each.id for each in said}
-        with graph.store.writer() as writer:
+        with store.writer() as writer:
             for number in gone:
                 writer.retire(number)
     graph.refresh()
