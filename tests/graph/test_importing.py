@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
 import signal
@@ -374,6 +375,49 @@ def test_packed_exports_are_the_same_each_time(store: Store, tmp_path: Path) -> 
 def test_cycles_and_loops_are_only_facts(store: Store, tmp_path: Path) -> None:
     import_file(store, write(tmp_path, "a\tpart of\tb\nb\tpart of\ta\na\tpart of\ta\n"))
     assert store.counts().triples == 3
+
+
+def test_kinds_that_are_kinds_of_each_other_end(store: Store, tmp_path: Path) -> None:
+    """Types take their labels from one another, and relations from the things that they are."""
+    text = "Q1\tP31\tQ2\nQ2\tP31\tQ3\nQ3\tP31\tQ1\nQ1\tP31\tQ1\nP31\tP31\tP31\n"
+    import_file(store, write(tmp_path, text))
+    import_names(store, write(tmp_path, "Q1\tone\nQ2\ttwo\nQ3\tthree\nP31\tinstance of\n", "labels.tsv"), "label")
+    import_file(store, write(tmp_path, "Q4\tP31\tQ1\n", "more.tsv"))
+    found = {entity.label: entity.types for entity in store.entities()}
+    assert set(found["one"]) == {"two", "one"}
+    assert (found["two"], found["three"], found["Q4"]) == (("three",), ("one",), ("one",))
+    relation = store.find_relation("P31")
+    assert relation is not None
+    assert store.relation(relation).label == "instance of"
+
+
+def test_mixed_encodings_and_huge_literals_reach_the_graph_and_come_back(
+    new_location: Callable[[], str], tmp_path: Path
+) -> None:
+    huge = "ö, or so " * 400_000
+    lines = ["\ufeffPerú\tcapital\tLima\n".encode(), "Chile\tcapital\tÑuñoa\n".encode("cp1252"),
+             "日本\tcapital\t東京\n".encode(), b"nul\0\tcapital\tx\n"]  # fmt: skip
+    (tmp_path / "mixed.tsv").write_bytes(b"".join(lines))
+    (tmp_path / "wide.tsv").write_bytes("Perú\tcapital\tCusco\n".encode("utf-16"))
+    row = {"subject": "Peru", "relation": "anthem", "object": {"value": huge, "language": "sv"}}
+    (tmp_path / "long.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    store, back = open_store(new_location(), create=True), open_store(new_location(), create=True)
+    report = import_file(store, tmp_path / "mixed.tsv")
+    assert report.read.notes == {"lines that are not UTF-8, read as Windows-1252": 1}
+    assert report.read.skipped == {"a NUL character": 1}
+    import_file(store, tmp_path / "wide.tsv")
+    import_file(store, tmp_path / "long.jsonl")
+    found = triples(store)
+    assert {(s, r, o) for s, r, o in found if r == "capital"} == {
+        ("Perú", "capital", "Lima"), ("Perú", "capital", "Cusco"), ("Chile", "capital", "Ñuñoa"),
+        ("日本", "capital", "東京"),
+    }  # fmt: skip
+    assert [(s, o) for s, r, o in found if r == "anthem"] == [("Peru", Literal(huge, language="sv"))]
+    export_file(store, tmp_path / "all.jsonl.gz")
+    import_file(back, tmp_path / "all.jsonl.gz")
+    assert triples(back) == found
+    store.close()
+    back.close()
 
 
 def test_texts_that_no_store_keeps_cost_their_row(store: Store, tmp_path: Path) -> None:

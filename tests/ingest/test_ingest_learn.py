@@ -303,6 +303,31 @@ def test_a_dump_goes_on_where_it_was(tmp_path: Path) -> None:
         assert again.counts.documents == 20
 
 
+def test_pages_that_lead_in_circles_end(tmp_path: Path) -> None:
+    """Redirects to each other and to themselves, and things that are twins of each other."""
+    pages = {
+        "A": "#REDIRECT [[B]]",
+        "B": "#REDIRECT [[A]]",
+        "C": "#REDIRECT [[C]]",
+        "Old Delton": "#REDIRECT [[Delton]]",
+        "Delton": "{{Infobox settlement|twin=[[Epsburg]]|capital=[[Delton]]}}'''Delton''' is a [[town]].",
+        "Epsburg": "{{Infobox settlement|twin=[[Delton]]}}'''Epsburg''' is a [[town]].",
+    }
+    articles = "".join(
+        f"<page><title>{title}</title><ns>0</ns><revision><text>{text}</text></revision></page>"
+        for title, text in pages.items()
+    )
+    (tmp_path / "d.xml").write_text(f"<mediawiki>{articles}</mediawiki>", encoding="utf-8")
+    with Graph.open(tmp_path / "g.db", create=True) as graph:
+        assert _learn(graph, open_source(str(tmp_path / "d.xml"))).counts.documents == 2
+        said = statements(graph)
+        assert {("Delton", "twin", "Epsburg"), ("Epsburg", "twin", "Delton")} <= said
+        assert not {each for each in said if each[0] == each[2]}
+        delton = graph.store.find_entity("Delton")
+        assert delton is not None
+        assert graph.store.entity(delton).aliases == ("Old Delton",)
+
+
 def test_bad_files_of_a_folder_are_named_and_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / "f"
     folder.mkdir()
