@@ -18,11 +18,11 @@ from groundzero.cli.quickstart import curve, punctuation_share, word_share
 
 KEYS = {
     "run", "steps", "tokens", "parameters", "train_loss", "val_loss", "val_bpb", "seconds", "tokens_per_second",
-    "samples", "samples_file", "loss_plot", "word_share", "punctuation_share", "finished_share",
+    "samples", "samples_file", "loss_plot", "word_share", "punctuation_share", "finished_share", "report", "answers",
+    "edit", "exam",
 }  # fmt: skip
 
 RECIPE = quickstart.RECIPE
-SAMPLE_TOKENS = quickstart.SAMPLE_TOKENS
 
 TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 200
 
@@ -30,13 +30,14 @@ TEXT = "The cat sat on the mat. The dog sat on the log.\n" * 200
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe of seconds; given steps win over the minutes, so that no clock decides."""
-    recipe = {
-        "model": {"d_model": 32, "n_layer": 1, "n_head": 2, "context": 32},
-        "tokenizer": {"vocab_size": 512},
-        "train": {"batch_size": 4, "steps": 4, "evaluate_tokens": 256, "sample_tokens": 0, "device": "cpu"},
-    }
+    recipe = (
+        "model.d_model=32", "model.n_layer=1", "model.n_head=2", "model.context=64", "tokenizer.vocab_size=512",
+        "train.batch_size=4", "train.steps=4", "train.evaluate_tokens=256", "train.sample_tokens=0",
+        "train.device=cpu", "tuning.steps=2", "tuning.batch_size=4", "tuning.sample_tokens=0", "tuning.device=cpu",
+        "ground.validation_lessons=8", "embed.epochs=1", "embed.dim=8", "exam.questions=2",
+        'exam.sections=["answers"]',
+    )  # fmt: skip
     monkeypatch.setattr(quickstart, "RECIPE", recipe)
-    monkeypatch.setattr(quickstart, "SAMPLE_TOKENS", 8)
 
 
 def run_json(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
@@ -47,25 +48,42 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> 
     return result
 
 
-def test_the_embedded_facts_make_a_run_that_needs_nothing_else(capsys, tmp_path):
+def test_the_embedded_facts_make_a_run_that_cites_refuses_and_follows_an_edit(capsys, tmp_path, monkeypatch):
     result = run_json(capsys, "--out", str(tmp_path / "run"))
     assert set(result) == KEYS
     assert result["steps"] == 4
     assert len(result["samples"]) == 20
-    for name in ("manifest.json", "tokenizer.json", "metrics.jsonl", "samples.txt", "loss.png", "corpus.txt"):
+    for name in ("manifest.json", "tokenizer.json", "samples.txt", "loss.png", "report.html", "graph.db"):
         assert (tmp_path / "run" / name).is_file(), name
-    assert main(["generate", "--run", result["run"], "--max-tokens", "3", "--seed", "1", "--device", "cpu"]) == 0
+    answers = result["answers"]
+    assert [each["shows"] for each in answers] == ["citations"] * 3 + ["refusal", "edit"]
+    assert all(each["verified"] for each in answers)
+    assert all(each["citations"] and each["status"] == "asserted" for each in answers[:3])
+    assert len(answers[2]["citations"]) == 2  # two steps, both cited
+    assert (answers[3]["status"], answers[3]["citations"]) == ("unknown", [])
+    assert "Lima" in answers[0]["text"]
+    assert "Cusco" in answers[4]["text"] and "Lima" not in answers[4]["text"]
+    assert result["edit"]["before"] == "Lima"
+    # The edit was made in a copy: the run's own graph says what it said.
+    assert main(["ask", answers[0]["question"], "--run", result["run"]]) == 0
+    assert "Lima" in capsys.readouterr().out
+    assert main(["ask", answers[0]["question"], "--run", result["run"], "--graph", result["edit"]["graph"]]) == 0
+    assert "Cusco" in capsys.readouterr().out
+    again = run_json(capsys, "--out", str(tmp_path / "run"))  # done already: shown again
+    assert [each["text"] for each in again["answers"]] == [each["text"] for each in answers]
 
 
 @pytest.mark.slow
-def test_the_samples_read_as_sentences(capsys, tmp_path, monkeypatch):
-    """The recipe as shipped, for a number of steps that two cores reach well within its five minutes."""
-    monkeypatch.setattr(quickstart, "RECIPE", {**RECIPE, "train": {**RECIPE["train"], "steps": 900}})
-    monkeypatch.setattr(quickstart, "SAMPLE_TOKENS", SAMPLE_TOKENS)
+def test_the_recipe_as_shipped(capsys, tmp_path, monkeypatch):
+    """For numbers of steps that two cores reach well within its five minutes."""
+    monkeypatch.setattr(quickstart, "RECIPE", (*RECIPE, "train.steps=500", "tuning.steps=300"))
     result = run_json(capsys, "--out", str(tmp_path / "run"))
     assert result["word_share"] >= 0.95
     assert result["punctuation_share"] >= 0.8
     assert result["finished_share"] >= 0.8
+    assert result["exam"]["accuracy"] >= 0.95
+    assert result["exam"]["refusal_recall"] >= 0.95
+    assert all(each["verified"] for each in result["answers"])
 
 
 def test_a_file_of_ones_own_and_the_same_seed_twice(capsys, tmp_path):
@@ -75,7 +93,8 @@ def test_a_file_of_ones_own_and_the_same_seed_twice(capsys, tmp_path):
     again = run_json(capsys, "--text", str(source), "--out", str(tmp_path / "two"), "--seed", "7")
     other = run_json(capsys, "--text", str(source), "--out", str(tmp_path / "three"), "--seed", "8")
     assert first["samples"] == again["samples"] != other["samples"]
-    assert not (tmp_path / "one" / "corpus.txt").exists()
+    assert (first["answers"], first["exam"], first["edit"]) == ([], None, None)
+    assert 0 <= first["word_share"] <= 1
 
 
 def test_standard_input_is_kept_in_the_run(capsys, tmp_path, monkeypatch):
@@ -85,14 +104,29 @@ def test_standard_input_is_kept_in_the_run(capsys, tmp_path, monkeypatch):
 
 
 def test_for_people_the_result_goes_to_stdout_and_the_progress_to_stderr(capsys, tmp_path):
-    source = tmp_path / "book.txt"
-    source.write_text(TEXT, encoding="utf-8")
-    assert main(["quickstart", "--text", str(source), "--out", str(tmp_path / "run")]) == 0
+    assert main(["quickstart", "--out", str(tmp_path / "run")]) == 0
     out, err = capsys.readouterr()
-    for promised in ("loss (nats per token)", "words of the text", "end in punctuation", "gz generate --run", "next"):
+    for promised in (
+        "loss of the text", "words of the text", "end in punctuation", "> What is the capital of Peru?", "[S",
+        "is now Cusco", "borne out", "next", "gz ask", "gz graph edit", "gz generate --run",
+    ):  # fmt: skip
         assert promised in out
-    assert "training" in err
+    assert "Plan for" in err and "training" in err and "[7/7] report" in err
     assert "\x1b" not in out + err
+
+
+def test_stopped_it_goes_on(capsys, tmp_path, monkeypatch):
+    from groundzero.cli.building import BuildDisplay
+
+    def impatient(self, step, record):
+        raise KeyboardInterrupt
+
+    out = str(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(BuildDisplay, "stepped", impatient)
+        assert main(["quickstart", "--out", out]) == 130
+    assert f"Go on with: gz quickstart --out {out}" in capsys.readouterr().err
+    assert run_json(capsys, "--out", out)["answers"]
 
 
 def test_a_fresh_name_under_runs(capsys, tmp_path, monkeypatch):
@@ -113,7 +147,7 @@ def test_a_fresh_name_under_runs(capsys, tmp_path, monkeypatch):
         (["--text", "empty.txt"], 3, "empty.txt"),
         (["--text", "short.txt"], 3, ""),
         (["--text", "binary.txt"], 3, "binary.txt"),
-        (["--out", "book.txt"], 3, "book.txt"),
+        (["--out", "book.txt"], 2, "book.txt"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it(capsys, tmp_path, monkeypatch, words, code, named):
@@ -133,8 +167,10 @@ def test_a_run_in_the_way_is_left_alone(capsys, tmp_path):
     source.write_text(TEXT, encoding="utf-8")
     run_json(capsys, "--text", str(source), "--out", str(tmp_path / "run"))
     before = (tmp_path / "run" / "manifest.json").read_bytes()
-    for words in (["--text", str(source)], []):
-        assert "already" in run_json(capsys, *words, "--out", str(tmp_path / "run"), code=2)["error"]["message"]
+    other = run_json(capsys, "--text", "other.txt", "--out", str(tmp_path / "run"), code=2)
+    assert "was begun with" in other["error"]["message"]
+    (tmp_path / "run" / "build.json").unlink()
+    assert "already" in run_json(capsys, "--out", str(tmp_path / "run"), code=2)["error"]["message"]
     assert (tmp_path / "run" / "manifest.json").read_bytes() == before
 
 

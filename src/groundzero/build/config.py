@@ -29,7 +29,7 @@ from groundzero.model.presets import preset
 from groundzero.settings import Settings, merge, parse_overrides
 from groundzero.train.config import LENGTHS, RunConfig, TrainConfig
 
-PRETRAINING: dict[str, Any] = {"evaluate_tokens": 32768, "sample_tokens": 40}
+PRETRAINING: dict[str, Any] = {"sample_tokens": 40}
 TUNING: dict[str, Any] = {
     "batch_size": 32,
     "learning_rate": 2e-3,

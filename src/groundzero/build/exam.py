@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from groundzero.build.job import Job, StoppedError
@@ -17,6 +18,8 @@ from groundzero.run import RunDirectory
 PILOT = 16
 """Questions that are timed to know how many there is time for."""
 FEWEST = 10
+OVERDRAWN = 2.0
+"""Times its share of the budget, after which no further section is begun."""
 FOLDER = "exam"
 
 
@@ -42,7 +45,15 @@ def hold_exam(job: Job, seconds: float) -> dict[str, Any]:
             job.observer.preparing("exam, questions", min(done, total), total)
 
         exam = open_exam(RunDirectory.open(job.out), graph, settings, advance=advance, device=job.order.device)
-        result = hold(exam, parts)
+        started = time.monotonic()
+        result = hold(exam, parts[:1])
+        for part in parts[1:]:
+            if not result.interrupted and time.monotonic() - started < OVERDRAWN * seconds:
+                more = hold(exam, (part,))
+                result = replace(
+                    result, sections=(*result.sections, *more.sections), seconds=result.seconds + more.seconds,
+                    interrupted=more.interrupted,
+                )  # fmt: skip
     if result.interrupted:
         raise StoppedError
     write_result(result, job.out / FOLDER)

@@ -19,12 +19,21 @@ from groundzero.graph.embed.session import UnfinishedError, embed_graph
 from groundzero.graph.embed.trainer import EmbedObserver, EmbedProgress
 from groundzero.graph.milestones import beside
 from groundzero.ground.tuning import Grounding, tune_on_graph
+from groundzero.run import RunDirectory
 from groundzero.train import TrainResult, train_run
 from groundzero.train.config import LENGTHS, RunConfig
 from groundzero.train.interrupt import graceful_interrupt
 
 MEASURED = 0.7
 """Of the time for vectors, what training them may take; the rest is for measuring them."""
+EVALUATED = 0.1
+"""Of a training's time, what its evaluations may take."""
+FORWARD = 3.0
+"""How many times as fast as a training step a forward pass is."""
+FEWEST_TOKENS, FEWEST_LESSONS = 2048, 32
+"""Of an evaluation, however short the time is."""
+LESSON_TOKENS = 128
+"""With its facts, about."""
 PASSES = 40.0
 """Over the text, at most: what is over goes to the stages after. Long before that the validation loss rises."""
 
@@ -40,7 +49,10 @@ def pretrain(job: Job, seconds: float) -> dict[str, Any]:
         prepare_text(job)
     config = job.config.pretraining
     config = config.replace(data={**config.data.model_dump(), "dataset": str(job.data.resolve())})
-    config = _timed(config, min(seconds, _enough(job)))
+    seconds = min(seconds, _enough(job))
+    if "evaluate_tokens" not in config.train.model_fields_set:
+        config = config.replace(train={**config.train.model_dump(), "evaluate_tokens": _looked_at(job, seconds, 32768)})
+    config = _timed(config, seconds)
     resume = (job.base / "manifest.json").exists()
     return _result(train_run(config, job.base, resume=resume, observer=job.observer))
 
@@ -108,11 +120,15 @@ def ground(job: Job, seconds: float) -> dict[str, Any]:
         TrainingError, StorageError: see `ground.tuning`.
     """
     config = _timed(RunConfig.parse({"train": job.config.tuning.model_dump(exclude_unset=True)}), seconds)
-    if (job.out / "manifest.json").exists():
+    # A tuning that ended before its first checkpoint begins anew: it would go on without what the base has learnt.
+    if (job.out / "manifest.json").exists() and RunDirectory(job.out).checkpoints.steps():
         return _result(tune_on_graph(config, job.out, resume=True, observer=job.observer))
     settings = job.config.ground.replace(lessons=job.lessons)
+    if "validation_lessons" not in settings.model_fields_set:
+        lessons = _looked_at(job, seconds, settings.validation_lessons * LESSON_TOKENS) // LESSON_TOKENS
+        settings = settings.replace(validation_lessons=max(FEWEST_LESSONS, lessons))
     grounding = Grounding(job.base.resolve(), str(job.graph_path.resolve()), settings)
-    return _result(tune_on_graph(config, job.out, grounding=grounding, observer=job.observer))
+    return _result(tune_on_graph(config, job.out, grounding=grounding, overwrite=True, observer=job.observer))
 
 
 def _timed(config: RunConfig, seconds: float) -> RunConfig:
@@ -121,6 +137,12 @@ def _timed(config: RunConfig, seconds: float) -> RunConfig:
     if any(getattr(train, name) for name in LENGTHS):
         return config
     return config.replace(train={**train.model_dump(), "minutes": seconds / 60})
+
+
+def _looked_at(job: Job, seconds: float, most: int) -> int:
+    """Tokens of an evaluation that ten of them in a stage of so many seconds leave time for."""
+    affordable = EVALUATED * seconds / 10 * FORWARD * job.state.plan.tokens_per_second
+    return int(min(most, max(FEWEST_TOKENS, affordable)))
 
 
 def _enough(job: Job) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,22 @@ from groundzero.run import RunDirectory, write_atomic
 from groundzero.run.files import storage_errors
 
 FILE, SAMPLES = "report.html", "samples.txt"
-_SHOWN = 4
-_LONGEST = 700
+_SHOWN = 3
+_LONGEST = 600
 """Characters of a sample that are shown."""
+_COLUMNS = {
+    "fallback on": "as answered",
+    "model alone": "in the model's own words",
+    "reasoning": "found by reasoning",
+    "by rule": "worded by rule",
+}
 
 
 def write_report(job: Job) -> dict[str, Any]:
     """Let the model write and answer, and lay everything out.
+
+    Returns:
+        `{file, samples, finished_share, questions, answers}`; answers as `gz ask --json` prints them.
 
     Raises:
         StorageError: the disk refused.
@@ -32,90 +42,109 @@ def write_report(job: Job) -> dict[str, Any]:
         with job.graph() as graph:
             questions = askable(graph)
             answers = answer_all(job.out, graph, asked_about_the_unseen(graph, job.lessons, job.order.seed))
+    texts = [each["text"] for each in samples]
     parts = [
-        *_head(job),
-        *_asked(questions),
-        *_answered(answers),
-        *_exam(job.state.figures("exam")),
-        *_curves(job),
-        *_written([each["text"] for each in samples]),
-        *_time(job),
-        *_next(job, questions),
-    ]
+        _head(job), _tiles(job), _asked(questions), _answered(answers), _exam(job.state.figures("exam")),
+        _curves(job), _written(texts), _time(job),
+        page.section("Go on", page.commands(_next(job, questions))),
+    ]  # fmt: skip
     with storage_errors(f"write {job.out / FILE}"):
         write_atomic(job.out / FILE, page.page(f"{job.out.name}: a model of your own", parts).encode())
-        texts = "\n\n---\n\n".join(each["text"] for each in samples)
-        write_atomic(job.out / SAMPLES, (texts + "\n").encode())
+        write_atomic(job.out / SAMPLES, ("\n\n---\n\n".join(texts) + "\n").encode())
     return {
         "file": str(job.out / FILE),
-        "samples": [each["text"] for each in samples],
+        "samples": texts,
         "finished_share": sum(each["finished"] for each in samples) / max(1, len(samples)),
         "questions": [each.question for each in questions],
         "answers": answers,
     }
 
 
-def _head(job: Job) -> Iterator[str]:
-    plan, text, graph = job.state.plan, job.state.figures("text"), job.state.figures("graph")
+def _head(job: Job) -> str:
+    plan, today = job.state.plan, datetime.date.today().isoformat()
+    kind = "It answers from your facts, and cites them." if job.order.graph else "It writes like your text."
+    spent = job.budget.spent
+    took = f"{spent:.0f} seconds" if spent < 120 else f"{spent / 60:.1f} minutes"
+    about = f"{kind} Built on {today} in {took}, of {plan.minutes:g} minutes given, on {plan.device}."
+    return page.header("A model of your own", job.out.name, about)
+
+
+def _tiles(job: Job) -> str:
+    text, graph, exam = (job.state.figures(name) for name in ("text", "graph", "exam"))
     base, tuned = job.state.figures("pretrain"), job.state.figures("ground")
-    kind = "answers from your facts, and cites them" if graph else "writes like your text"
-    yield f"<h1>{page.text(job.out.name)}</h1>"
-    yield f'<p class="dim">A model of your own that {kind}. Built in {_minutes(job.budget.spent)} of the '
-    yield f"{page.text(f'{plan.minutes:g}')} minutes given, on {page.text(plan.device)}.</p>"
-    items = [(_count((tuned or base)["parameters"]), "parameters"), (_count(text["train_tokens"]), "tokens of text")]
+    items = [_counted((tuned or base)["parameters"], "parameters"), _counted(text["train_tokens"], "tokens of text")]
     if graph:
-        items += [
-            (f"{graph['triples']:,}", "facts"),
-            (f"{graph['entities']:,}", "things"),
-            (f"{graph['relations']:,}", "relations"),
-        ]
+        items.append(_counted(graph["triples"], f"facts about {graph['entities']:,} things"))
     if base.get("val_loss") is not None:
-        items.append((f"{base['val_loss']:.3f}", "validation loss of the text"))
-    yield page.cards(items)
+        items.append((f"{base['val_loss']:.2f}", " nats", "validation loss of the text"))
+    for key, name in (("accuracy", "of the exam right"), ("refusal_recall", "refused where the graph is silent")):
+        share = exam.get("summary", {}).get(key)
+        if share is not None:
+            items.append((f"{100 * share:.1f}", " %", name))
+    return page.tiles(items)
 
 
-def _asked(questions: Sequence[Askable]) -> Iterator[str]:
-    if questions:
-        yield "<h2>What it can be asked</h2>"
-        rows = [(each.question, each.relation, f"{each.statements:,}") for each in questions]
-        yield page.table(("for example", "relation", "facts"), rows, numbers=("facts",))
-        yield '<p class="dim">Also two and three steps on, from the other end, how many, and whether it is true.</p>'
+def _asked(questions: Sequence[Askable]) -> str:
+    if not questions:
+        return ""
+    rows = [(each.question, each.relation, f"{each.statements:,}") for each in questions]
+    return page.section(
+        "What it can be asked",
+        page.table(("for example", "relation", "facts"), rows, numbers=("facts",)),
+        about="Also two and three steps on, from the other end, how many, and whether it is true.",
+    )
 
 
-def _answered(answers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    shown = list(answers)
-    if shown:
-        yield "<h2>Answers about things it was never taught</h2>"
-    for answer in shown:
-        yield f"<p><b>{page.text(answer['question'])}</b></p>"
-        yield page.quote(answer["text"])
-        cited = "; ".join(
-            f"S{each['id']}: {each['subject']} | {each['relation']} | {each['object']}"
-            for each in answer["citations"][:4]
-        )
-        verdict = "checked against the graph" if answer["verified"] else "not borne out by the graph"
-        mark = "good" if answer["verified"] else "bad"
-        yield f'<p class="dim">{page.text(cited)} <span class="{mark}">{verdict}</span></p>'
-
-
-def _exam(figures: Mapping[str, Any]) -> Iterator[str]:
-    for section in figures.get("sections", {}).values():
-        yield f"<h2>Exam: {page.text(section['title'])}</h2>"
-        rows = [
-            (each["name"], _share(each["value"], each["unit"]), _interval(each), f"{each['n']:,}")
-            for each in section["measures"]
+def _answered(answers: Sequence[Mapping[str, Any]]) -> str:
+    if not answers:
+        return ""
+    parts = []
+    for answer in answers:
+        cited = [
+            f"S{each['id']}: {each['subject']}, {each['relation']}, {each['object']}" for each in answer["citations"]
         ]
-        yield page.table(("", "found", "95 % interval", "of"), rows, numbers=("found", "95 % interval", "of"))
+        more = f"; and {len(cited) - 3} more" if len(cited) > 3 else ""
+        parts.append(
+            page.talk(answer["question"], answer["text"], "; ".join(cited[:3]) + more, good=answer["verified"])
+        )
+    about = "The facts were read when they were asked for. Each answer was checked against the graph, by no model."
+    return page.section("Answers about things it was never taught", *parts, about=about)
 
 
-def _curves(job: Job) -> Iterator[str]:
-    yield '<h2>How it learnt</h2><div class="row">'
-    runs = [("learning to write", job.base)] + ([("learning to answer", job.out)] if job.order.graph else [])
+def _exam(figures: Mapping[str, Any]) -> str:
+    """The rows of answers as a grid, the other sections as lists; the whole card lies beside."""
+    sections = figures.get("sections", {})
+    if not sections:
+        return ""
+    parts = []
+    grid: dict[str, dict[str, str]] = {}
+    plain: list[tuple[str, str, str]] = []
+    for section in sections.values():
+        for each in section["measures"]:
+            row, _, column = each["name"].partition(" · ")
+            if section is sections.get("answers") and column in _COLUMNS:
+                grid.setdefault(row, {})[column] = _share(each)
+            elif each["n"]:
+                plain.append((each["name"], _share(each), f"{each['n']:,}"))
+    if grid:
+        rows = [(row, *(cells.get(column, "") for column in _COLUMNS)) for row, cells in grid.items()]
+        parts.append(page.table(("", *_COLUMNS.values()), rows, numbers=_COLUMNS.values()))
+    if plain:
+        parts.append(page.table(("", "found", "of"), plain, numbers=("found", "of")))
+    about = (
+        f"Up to {figures['questions']} questions a row; with intervals and samples in {Path(figures['folder']).name}/"
+    )
+    return page.section("Exam", *parts, about=about)
+
+
+def _curves(job: Job) -> str:
+    runs = [("Learning to write", job.base)] + ([("Learning to answer", job.out)] if job.order.graph else [])
+    drawn = []
     for name, path in runs:
         losses = curves(RunDirectory.open(path).metrics)
-        caption = f"{name}: loss over steps, in nats a token; blue training, orange validation"
-        yield page.curve(caption, losses["train_loss"], losses["val_loss"])
-    yield "</div>"
+        caption = f"{name}: loss over steps, in nats a token. Line: training; dots: what was held back."
+        drawn.append(page.curve(caption, losses["train_loss"], losses["val_loss"]))
+    return page.section("How it learnt", f'<div class="pair">{"".join(drawn)}</div>')
 
 
 def curves(records: Iterable[Any]) -> dict[str, list[tuple[int, float]]]:
@@ -127,56 +156,44 @@ def curves(records: Iterable[Any]) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def _written(samples: Sequence[str]) -> Iterator[str]:
-    yield "<h2>What it writes of its own accord</h2>"
-    yield '<p class="dim">Before it was taught facts: it knows the form of the text, and makes the rest up.</p>'
-    for sample in samples[:_SHOWN]:
-        yield page.quote(sample if len(sample) <= _LONGEST else sample[:_LONGEST] + "...")
+def _written(samples: Sequence[str]) -> str:
+    shown = [each if len(each) <= _LONGEST else each[:_LONGEST] + "..." for each in samples[:_SHOWN]]
+    return page.section(
+        "What it writes of its own accord",
+        *map(page.quote, shown),
+        about="As pretraining left it: it has learnt the form of the text, and makes the rest up.",
+    )
 
 
-def _time(job: Job) -> Iterator[str]:
-    yield "<h2>Where the time went</h2>"
+def _time(job: Job) -> str:
     rows = []
     for name, planned in job.state.plan.seconds.items():
         took = job.state.figures(name).get("took")
         rows.append((name, f"{planned:.0f} s", "" if took is None else f"{took:.0f} s"))
-    yield page.table(("stage", "planned", "took"), rows, numbers=("planned", "took"))
+    return page.section(
+        "Where the time went", page.table(("stage", "planned", "took"), rows, numbers=("planned", "took"))
+    )
 
 
-def _next(job: Job, questions: Sequence[Askable]) -> Iterator[str]:
-    run = shlex.quote(str(job.out))
-    lines = [f'gz generate --run {shlex.quote(str(job.base))} --prompt "The"']
+def _next(job: Job, questions: Sequence[Askable]) -> list[str]:
+    lines = next_commands(job.out, job.base, questions[0].question if questions else "")
     if questions:
-        graph = shlex.quote(str(job.graph_path))
-        lines = [
-            f"gz ask {shlex.quote(questions[0].question)} --run {run}",
-            f"gz graph edit SUBJECT RELATION OBJECT --graph {graph} --diff {run}",
-            *lines,
-        ]
-    yield f"<h2>Go on</h2><pre>{page.text(chr(10).join(lines))}</pre>"
+        graph, run = shlex.quote(str(job.graph_path)), shlex.quote(str(job.out))
+        lines.insert(1, f"gz graph edit SUBJECT RELATION OBJECT --graph {graph} --diff {run}")
+    return lines
 
 
 def next_commands(out: Path, base: Path, question: str) -> list[str]:
     """What to try with a finished build."""
-    run = shlex.quote(str(out))
-    asked = [f"gz ask {shlex.quote(question)} --run {run}"] if question else []
+    asked = [f"gz ask {shlex.quote(question)} --run {shlex.quote(str(out))}"] if question else []
     return [*asked, f'gz generate --run {shlex.quote(str(base))} --prompt "The"']
 
 
-def _count(value: float) -> str:
-    return f"{value / 1e6:.1f} M" if value >= 1e6 else f"{value:,.0f}"
+def _counted(value: float, name: str) -> tuple[str, str, str]:
+    return (f"{value / 1e6:.1f}", " M", name) if value >= 1e6 else (f"{value:,.0f}", "", name)
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
-
-
-def _share(value: float | None, unit: str) -> str:
-    if value is None:
+def _share(measure: Mapping[str, Any]) -> str:
+    if not measure["n"] or measure["value"] is None:
         return ""
-    return f"{value:.1%}" if unit == "share" else f"{value:,.3g} {unit}"
-
-
-def _interval(measure: Mapping[str, Any]) -> str:
-    low, high = measure.get("low"), measure.get("high")
-    return "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
+    return f"{measure['value']:.1%}" if measure["unit"] == "share" else f"{measure['value']:,.3g} {measure['unit']}"

@@ -2,7 +2,7 @@
 
 Nothing that the exam asks may have been read before, or a model that has learnt an answer by heart would pass for one
 that reads its facts. So the graph in words, and the prose that comes with the package, leave out whatever names an
-entity that is held out (`ground.lessons.Teacher`) and that the graph says something of: as subject, as object, as an
+entity that is held out (`ground.teachable`) and that the graph says something of: as subject, as object, as an
 answer, or in a description. The user's own text stays as it is; what the exam then finds without the graph is told.
 """
 
@@ -28,7 +28,7 @@ from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import EntityId
 from groundzero.graph.verbalise import Verbalised, VerbaliseSettings, verbalise
 from groundzero.ground.lessons import LessonSettings
-from groundzero.ground.teacher import Teacher
+from groundzero.ground.teachable import TeachableFacts
 from groundzero.run.files import storage_errors
 from groundzero.tokenizer import train_tokenizer
 
@@ -87,10 +87,8 @@ class HeldOut:
     """The entities that an exam asks about, and whether a text names one of them."""
 
     def __init__(self, graph: Graph, lessons: LessonSettings) -> None:
-        taught = Teacher(graph, lessons, split="train")
-        subjects = {statement.subject for statement in graph.store.statements()}
-        # Its rule of who is taught; another here would one day be another.
-        self.entities: frozenset[EntityId] = frozenset(each for each in subjects if not taught.known.belongs(each))
+        asked = TeachableFacts(graph, lessons, "test").asked
+        self.entities: frozenset[EntityId] = frozenset(statement.subject for statement in asked)
         self.left_out = 0
         """Texts that named one."""
         self._graph = graph

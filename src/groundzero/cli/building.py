@@ -25,6 +25,7 @@ class BuildDisplay(TrainingDisplay, BuildObserver):
     def stage(self, name: str, what: str, number: int, total: int) -> None:
         """A heading."""
         self._close()
+        self._note = ""
         note(f"\n[{number}/{total}] {name}: {what}")
 
     def finished(self, name: str, figures: Mapping[str, Any], seconds: float) -> None:
@@ -39,9 +40,9 @@ def print_plan(plan: Plan, *, to_stderr: bool = False) -> None:
     out = console(to_stderr=to_stderr)
     rows = [
         ("model", f"{plan.parameters:,} parameters ({plan.n_layer} layers of {plan.d_model}, context {plan.context})"),
-        ("text", f"{human_bytes(plan.text_bytes)}, about {plan.text_tokens / 1e6:.1f} M tokens"),
+        ("text", f"{human_bytes(plan.text_bytes)}, {_count(plan.text_tokens)} tokens"),
         ("facts", f"{plan.statements:,}" if plan.statements else "none"),
-        ("pretraining", f"{plan.pretraining_tokens / 1e6:.1f} M tokens, {plan.passes:.1f} passes over the text"),
+        ("pretraining", f"{_count(plan.pretraining_tokens)} tokens, {plan.passes:.1f} passes over the text"),
         ("speed", f"{plan.tokens_per_second:,.0f} tokens/s on {plan.device} in {plan.precision}, measured"),
         ("memory", f"{human_bytes(plan.memory_bytes)}, and {human_bytes(plan.disk_bytes)} of disk"),
     ]
@@ -49,6 +50,10 @@ def print_plan(plan: Plan, *, to_stderr: bool = False) -> None:
     total = sum(plan.seconds.values())
     spent = [(name, human_seconds(seconds)) for name, seconds in plan.seconds.items()]
     out.print(table(("stage", "time"), [*spent, ("in all", human_seconds(total))], numbers="time"))
+
+
+def _count(number: float) -> str:
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number:,.0f}"
 
 
 def go_on(out: Path, command: str = "build") -> str:

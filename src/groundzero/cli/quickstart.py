@@ -1,11 +1,14 @@
-"""`gz quickstart`: a model in minutes, from the embedded facts or from a file of the user's own; its curve, twenty
-samples, how well they read, and what to try next."""
+"""`gz quickstart`: the main job on facts that come with the package, or on a text of the user's own, in minutes.
+
+On the embedded facts it ends with what grounding is for: three cited answers, a refusal, a fact that changes and the
+answer that follows; on a text alone, with what the model writes.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
-import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,31 +16,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from groundzero.cli.app import INTERRUPTED
+from groundzero.cli.ask import visible
+from groundzero.cli.build import run_build
 from groundzero.cli.output import console, emit, human_seconds, note
 from groundzero.errors import UsageError
 
 if TYPE_CHECKING:
-    from groundzero.api import Run
+    from groundzero.build.demonstration import Demonstration
+    from groundzero.build.session import Built
 
-# Chosen on the embedded facts. After 900 steps (1.8 M tokens; 6 thousand tokens/s on one EPYC core with bfloat16) the
-# validation loss is 0.94, and of six times twenty samples every one ends by itself, with 97.7-100 % words of the text.
-# The vocabulary holds most words of the corpus whole, so that few are misspelt: with 4096 ids, and the 3 M weights of
-# `micro`, samples still made words up at the end of the first pass.
-RECIPE: dict[str, dict[str, Any]] = {
-    "model": {"d_model": 256, "n_layer": 4, "n_head": 4, "context": 256},
-    "tokenizer": {"vocab_size": 6144},
-    "train": {"batch_size": 8, "learning_rate": 1.5e-3, "evaluate_tokens": 16384, "sample_tokens": 40},
-}
-# Of the minutes given, what training is planned to take, its evaluations included. Start-up, the tokenizer and the
-# samples need 20 s; the rest is for a machine that turns out busier than it was when the steps were counted.
-TRAINING_SHARE = 0.75
+RECIPE: tuple[str, ...] = ()
+"""Settings of a quickstart, as `gz build --set` takes them. The size that five minutes afford has 4.8 M weights: with
+4096 ids, and the 3 M weights of `micro`, samples still made words up at the end of the first pass."""
+BUILD_SHARE = 0.93
+"""Of the minutes given, what the build may take; the rest is for the demonstration and for starting up."""
+MINUTES = 5.0
+SEED = 1337
 
-N_SAMPLE = 20
-N_SHOWN = 4
+N_SHOWN = 2
 SHOWN_CHARACTERS = 400
-TEMPERATURE = 0.7
-SAMPLE_TOKENS = 200
-
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 SENTENCE_END = (".", "!", "?", "…", ".”", "!”", "?”", '."', '!"', '?"', ".'", "!'", "?'", ".)", ":")
 CURVE_WIDTH, CURVE_HEIGHT = 64, 10
@@ -48,49 +45,44 @@ def command(
         str | None, typer.Option("--text", help="Your own file or folder; the embedded facts when left out.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/quickstart by default.")] = None,
-    minutes: Annotated[float, typer.Option("--minutes", help="Time budget for everything.")] = 5.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, batch order and samples.")] = 1337,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Time budget for everything; 5.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object when done.")] = False,
 ) -> None:
-    """Train a small model in minutes, on facts that come with the package or on your own text, and show what it writes.
+    """Build a small model in minutes, on facts that come with the package or on your own text, and show what it does.
+
+    With --out of a quickstart that was stopped, it goes on.
 
     Examples:
       gz quickstart
       gz quickstart --text book.txt --minutes 3 --out runs/book
     """
-    if not 0 < minutes <= 24 * 60:
+    started = time.monotonic()
+    if minutes is not None and not 0 < minutes <= 24 * 60:
         raise UsageError(f"--minutes cannot be {minutes:g}.", remedy="Give more than 0 and at most 1440.")
-    from groundzero.api import train  # noqa: PLC0415 - PyTorch takes a second to import
-    from groundzero.cli.training import TrainingDisplay  # noqa: PLC0415
+    from groundzero.build.order import EMBEDDED  # noqa: PLC0415
     from groundzero.run import fresh_run_path  # noqa: PLC0415
 
     path = out or fresh_run_path(name="quickstart")
-    config = _config(text, path)
-    with TrainingDisplay() as display:
-        run = train(config=config, out=path, minutes=minutes * TRAINING_SHARE, seed=seed, observer=display)
-    assert run.result is not None
-    if run.result.interrupted:
-        note(f"Stopped and saved. Go on with: gz train --resume --out {shlex.quote(str(path))}")
+    given: dict[str, Any] = {} if text is None else {"text": text}
+    if seed is not None:
+        given["seed"] = seed
+    if minutes is not None:
+        given["minutes"] = BUILD_SHARE * minutes
+    defaults = {"minutes": BUILD_SHARE * MINUTES, "seed": SEED, "overrides": RECIPE}
+    if text is None:
+        defaults |= {"text": EMBEDDED, "graph": EMBEDDED}
+    built = run_build(given, path, started=started, command="quickstart", defaults=defaults)
+    if built.interrupted:
         raise typer.Exit(INTERRUPTED)
-    texts, finished = _write_samples(run, seed)
-    payload = {
-        "run": str(path),
-        "steps": run.result.steps,
-        "tokens": run.result.tokens,
-        "parameters": run.result.parameters,
-        "train_loss": run.result.train_loss,
-        "val_loss": run.result.val_loss,
-        "val_bpb": run.result.val_bpb,
-        "seconds": run.result.seconds,
-        "tokens_per_second": run.result.tokens_per_second,
-        "samples": texts,
-        "samples_file": str(path / "samples.txt"),
-        "loss_plot": str(path / "loss.png"),
-        "word_share": word_share(texts, _corpus_words(run)),
-        "punctuation_share": punctuation_share(texts),
-        "finished_share": finished,
-    }
-    emit(payload, as_json, lambda: _report(payload, run.metrics, "The" if text else "The capital of Peru is"))
+    shown = None
+    if "ground" in built.stages:
+        from groundzero.build.demonstration import demonstrate  # noqa: PLC0415 - PyTorch
+
+        note("\nAsking it.")
+        shown = demonstrate(path)
+    payload = _payload(built, shown, time.monotonic() - started)
+    emit(payload, as_json, lambda: _report(payload, built, shown))
 
 
 def word_share(samples: Iterable[str], known: set[str]) -> float:
@@ -128,74 +120,108 @@ def curve(points: Sequence[tuple[int, float]], *, width: int = CURVE_WIDTH, heig
     return lines
 
 
-def _config(text: str | None, path: Path) -> dict[str, dict[str, Any]]:
-    """The recipe with its text. What has no file of its own goes into the run, so that the training can be repeated."""
-    if text not in (None, "-"):
-        return {**RECIPE, "data": {"text": text}}
-    from groundzero.run import RunDirectory, write_atomic  # noqa: PLC0415 - only here
-
-    RunDirectory.create(path)
-    corpus = path / "corpus.txt"
-    if text == "-":
-        write_atomic(corpus, sys.stdin.buffer.read())
-        return {**RECIPE, "data": {"text": str(corpus)}}
-    return {**RECIPE, "data": embedded_text(corpus)}
-
-
-def embedded_text(corpus: Path) -> dict[str, str]:
-    """Write the facts that come with the package, in prose, and return the `data` settings that read them."""
-    from groundzero.data.embedded import documents  # noqa: PLC0415 - reads tables that a user's own text does not need
-    from groundzero.run import write_atomic  # noqa: PLC0415 - only here
-
-    write_atomic(corpus, ("\n\n".join(documents()) + "\n").encode())
-    note(f"The facts that come with the package, in prose: {corpus}")
-    return {"text": str(corpus), "document_separator": "blank-line"}
-
-
-def _write_samples(run: Run, seed: int) -> tuple[list[str], float]:
-    """Twenty samples into `samples.txt`; their texts, and the share of them that the model ended by itself."""
-    from groundzero.generate import Request, SamplingConfig  # noqa: PLC0415 - PyTorch
-    from groundzero.run import write_atomic  # noqa: PLC0415
-
-    note(f"Writing {N_SAMPLE} samples.")
-    sampling = SamplingConfig(max_tokens=SAMPLE_TOKENS, temperature=TEMPERATURE)
-    requests = [Request("", sampling.replace(seed=seed + index)) for index in range(N_SAMPLE)]
-    completions = run.engine.run(requests)
-    texts = [completion.text.strip() for completion in completions]
-    write_atomic(run.path / "samples.txt", ("\n\n---\n\n".join(texts) + "\n").encode())
-    return texts, sum(completion.finish_reason == "eos" for completion in completions) / N_SAMPLE
+def _payload(built: Built, shown: Demonstration | None, seconds: float) -> dict[str, Any]:
+    """What `--json` prints: the figures of learning to write, then what became of it."""
+    base, report = built.stages["pretrain"], built.stages["report"]
+    samples = report["samples"]
+    figures = {
+        name: base[name] for name in ("steps", "tokens", "train_loss", "val_loss", "val_bpb", "tokens_per_second")
+    }
+    exam = built.stages.get("exam")
+    return {
+        "run": str(built.run),
+        **figures,
+        "parameters": built.stages.get("ground", base)["parameters"],
+        "seconds": seconds,
+        "samples": samples,
+        "samples_file": str(built.run / "samples.txt"),
+        "loss_plot": str(built.run / "loss.png"),
+        "word_share": word_share(samples, _known_words(built)),
+        "punctuation_share": punctuation_share(samples),
+        "finished_share": report["finished_share"],
+        "report": report["file"],
+        "answers": [] if shown is None else shown.answers,
+        "edit": None if shown is None else shown.edit,
+        "exam": None if exam is None else {**exam["summary"], "folder": exam["folder"]},
+    }
 
 
-def _corpus_words(run: Run) -> set[str]:
+def _known_words(built: Built) -> set[str]:
     """Every word of the training text."""
-    from groundzero.data import read_texts  # noqa: PLC0415 - with the rest of the data room, only when needed
+    from groundzero.build.state import State  # noqa: PLC0415
+    from groundzero.build.text import texts_of  # noqa: PLC0415
 
-    data = run.config.data
-    return {word for piece in read_texts(data.text, data) for word in WORD.findall(piece.lower())}
+    state = State.find(built.run)
+    assert state is not None
+    return {word for piece in texts_of(state.order, state.config, built.run) for word in WORD.findall(piece.lower())}
 
 
-def _report(payload: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]], prompt: str) -> None:
-    """What a person wants to see: the curve, some samples, the figures, what to try next."""
+def _report(payload: Mapping[str, Any], built: Built, shown: Demonstration | None) -> None:
+    """What a person wants to see: how it learnt, what it answers or writes, what to try next."""
+    from groundzero.build.report import curves  # noqa: PLC0415
+    from groundzero.run import RunDirectory  # noqa: PLC0415
+
     out = console()
-    out.print("\nloss (nats per token)")
-    for line in curve([(record["step"], record["train_loss"]) for record in metrics if "train_loss" in record]):
+    base = built.run if shown is None else built.run / "stages" / "base"
+    out.print("\nloss of the text (nats per token)")
+    for line in curve(curves(RunDirectory.open(base).metrics)["train_loss"]):
         out.print(line)
-    out.print(f"\n{N_SHOWN} of {N_SAMPLE} samples at temperature {TEMPERATURE}:")
-    for sample in payload["samples"][:N_SHOWN]:
+    for sample in payload["samples"][: N_SHOWN * (1 if shown else 2)]:
         cut = sample if len(sample) <= SHOWN_CHARACTERS else sample[:SHOWN_CHARACTERS] + "..."
-        out.print("\n  " + cut.replace("\n", "\n  "))
+        out.print("\n  " + visible_lines(cut))
     loss = payload["val_loss"]
     validation = "" if loss is None else f", validation loss {loss:.3f}"
     out.print(
-        f"\nmodel             {payload['parameters']:,} parameters, {payload['steps']:,} steps "
-        f"in {human_seconds(payload['seconds'])}{validation}"
+        f"\nmodel             {payload['parameters']:,} parameters, {payload['steps']:,} steps of reading{validation}"
     )
     out.print(f"samples           {payload['word_share']:.1%} words of the text, ", end="")
     out.print(f"{payload['punctuation_share']:.0%} end in punctuation, {payload['finished_share']:.0%} by themselves")
-    out.print(f"files             {payload['samples_file']}, {payload['loss_plot']}")
-    run = shlex.quote(payload["run"])
+    if shown is not None:
+        _tell(shown, payload)
+    out.print(f"time              {human_seconds(payload['seconds'])}")
+    out.print(f"files             {payload['report']}, {payload['samples_file']}, {payload['loss_plot']}")
     out.print("\nnext")
-    out.print(f'  gz generate --run {run} --prompt "{prompt}" --temperature 0.3')
-    out.print(f"  gz generate --run {run} --interactive")
-    out.print("  gz quickstart --text your-book.txt")
-    out.print("  gz train --text your-book.txt --preset tiny --minutes 30 --out runs/book")
+    for line in _next(built.run, base, shown):
+        out.print(f"  {line}")
+
+
+def _tell(shown: Demonstration, payload: Mapping[str, Any]) -> None:
+    """The demonstration, and the exam behind it."""
+    from groundzero.cli.building import exam_line  # noqa: PLC0415
+
+    out = console()
+    out.print(f"exam              {exam_line(payload['exam'])}")
+    for answer in (*shown.cited, shown.refused):
+        out.print(f"\n> {visible(answer['question'])}\n  {visible(answer['text'])}")
+    edit = shown.edit
+    out.print(f"\nIn a copy of the graph, the {edit['relation']} of {edit['subject']} is now {edit['after']}.")
+    out.print(f"> {visible(shown.edited['question'])}\n  {visible(shown.edited['text'])}")
+    checked = sum(each["verified"] for each in shown.answers)
+    out.print(
+        f"\nanswers           {checked} of {len(shown.answers)} borne out by the graph; "
+        f"{edit['milliseconds']:.0f} ms from the edit to the new fact"
+    )
+
+
+def _next(run: Path, base: Path, shown: Demonstration | None) -> list[str]:
+    """What to try."""
+    name, writer = shlex.quote(str(run)), shlex.quote(str(base))
+    if shown is None:
+        return [
+            f'gz generate --run {name} --prompt "The" --temperature 0.3',
+            f"gz generate --run {name} --interactive",
+            "gz build --text your-book.txt --graph your-facts.tsv --out runs/mine",
+        ]
+    graph = shlex.quote(str(run / "graph.db"))
+    return [
+        f'gz ask "What is the official language of the country of Machu Picchu?" --run {name}',
+        f'gz ask "{shown.edited["question"]}" --run {name} --graph {shlex.quote(shown.edit["graph"])}',
+        f"gz graph edit Peru capital Cusco --graph {graph} --diff {name}",
+        f'gz generate --run {writer} --prompt "The capital of Peru is" --temperature 0.3',
+        "gz build --text your-texts/ --graph your-facts.tsv --out runs/mine --minutes 20",
+    ]
+
+
+def visible_lines(text: str) -> str:
+    """Text of several lines, indented, with what a terminal would obey made visible."""
+    return "\n  ".join(visible(line) for line in text.splitlines())

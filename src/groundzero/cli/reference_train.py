@@ -78,10 +78,8 @@ def train(
     if tokenizer:
         options["tokenizer"] = {"kind": tokenizer}
     if not resume and text is None:
-        from groundzero.cli.quickstart import embedded_text  # noqa: PLC0415
-
         RunDirectory.create(path, overwrite=overwrite)
-        options["data"] = dict(embedded_text(path / "corpus.txt"))
+        options["data"] = dict(_embedded_text(path / "corpus.txt"))
     if not resume and steps is None and minutes is None and not _sets_length(overrides):
         options["train"]["minutes"] = 2.0
     _run(_resolved(preset, overrides, options), path, resume=resume, overwrite=overwrite, as_json=as_json)
@@ -158,6 +156,16 @@ def _tune(
     config = resolve(preset_name="numpy-gpt", overrides=overrides or (), options=merge(sections, kept))
     path = out or fresh_run_path(name=f"{base.name}-{'lora' if rank else 'tuned'}")
     _run(config, path, tuning=Tuning(directory, rank, alpha), overwrite=overwrite, as_json=as_json)
+
+
+def _embedded_text(corpus: Path) -> dict[str, str]:
+    """Write the facts that come with the package, in prose, and return the `data` settings that read them."""
+    from groundzero.data.embedded import documents  # noqa: PLC0415 - reads tables that a user's own text does not need
+    from groundzero.run import write_atomic  # noqa: PLC0415
+
+    write_atomic(corpus, ("\n\n".join(documents()) + "\n").encode())
+    note(f"The facts that come with the package, in prose: {corpus}")
+    return {"text": str(corpus), "document_separator": "blank-line"}
 
 
 def _options(
