@@ -11,10 +11,13 @@ import pytest
 
 import groundzero as gz
 from groundzero.cli.app import main
+from groundzero.generate import Engine
 from groundzero.graph.graph import Graph
 from groundzero.graph.importing import import_file
+from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.remember import remember_refusal
+from groundzero.ground.speech import Speaker
 from groundzero.ingest import gaps
 from groundzero.ingest.folder import state_folder
 from groundzero.ingest.gaps import GapLog, rank_gaps
@@ -185,3 +188,16 @@ def test_remembering_does_not_wait_for_the_disk(graph: Graph, tmp_path: Path, mo
     monkeypatch.setattr(os, "fsync", synced.append)
     assert remember_refusal(graph, answer, tmp_path) == ""
     assert synced == []
+
+
+def test_what_a_model_was_not_given_to_word_is_remembered_too(
+    world: Graph, reader_engine: Engine, tmp_path: Path
+) -> None:
+    model = GroundedModel(Speaker(reader_engine, max_tokens=24), world)
+    history = ["What is the capital of Peru?", "The capital of Peru is Peru City."]
+    answer = model.ask("Where was Peru City born?", history=history)
+    assert answer.status == "unknown"
+    assert remember_refusal(world, answer, tmp_path) == ""
+    (question,) = GapLog(tmp_path).questions()
+    assert question.text == "Where was Peru City born?"
+    assert question.entities == (world.store.find_entity("capital 0"),)
