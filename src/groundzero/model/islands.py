@@ -12,6 +12,9 @@ A token of an island sees its own island and the mainland (0) before it; the mai
 islands of a run begin at the same position, and the mainland goes on behind the longest. The mask alone would not do:
 where a fact begins would still depend on the lengths of those before it, and every rotation with it. With both, a fact
 is read as if it stood there alone, bit for bit, and the question is as far from each as from any other.
+
+It costs nothing to learn and, early on, gains nothing: after 120 steps of lessons with facts in the prompt alone (three
+layers of width 128, one seed) the held-out loss was 3.796 with islands and 3.800 without. So it is an option.
 """
 
 from __future__ import annotations
