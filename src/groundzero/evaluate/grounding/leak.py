@@ -26,6 +26,7 @@ from groundzero.evaluate.grounding.setting import Exam, ExamSettings
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import RelationId, SourceId, Statement, StatementId
 from groundzero.graph.phrasing import phrase
+from groundzero.ground.answer import Answer
 from groundzero.ground.grounded import GroundedModel
 from groundzero.ground.prompt import question_ids
 from groundzero.ground.query import Node
@@ -165,7 +166,7 @@ def _forgetting(exam: Exam, count: int, objects: _Objects) -> tuple[list[Measure
             answer = model.ask(each.question)
             exam.advance(1)
             refused += answer.status == "unknown"
-            if each.name in answer.text:
+            if each.name in answer.text and each.name not in _told(graph, answer):
                 named += 1
                 failures.append({"question": each.question, "deleted": each.name, "answer": answer.text})
         shown, looked = _shown(model, asked, deleted)
@@ -178,6 +179,14 @@ def _forgetting(exam: Exam, count: int, objects: _Objects) -> tuple[list[Measure
     ]  # fmt: skip
     key = None if source is None else exam.graph.store.source(source).key
     return measures, {"deleted_source": key, "deleted_statements": len(deleted), "failures": failures[:_KEPT]}
+
+
+def _told(graph: Graph, answer: Answer) -> set[str]:
+    """Names in what an answer cites and the graph still says: of another thing, called nearly as the one asked for."""
+    living = [
+        each for each in answer.citations if (found := graph.statement(each.id)) is not None and found.retired is None
+    ]
+    return {name for each in living for name in (each.subject, each.object)}
 
 
 def _source(graph: Graph) -> SourceId | None:
