@@ -34,7 +34,8 @@ def embed(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps, xpu or auto.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
     update: Annotated[
-        bool, typer.Option("--update", help="Keep the vectors; place what is new and refresh what has changed since.")
+        bool,
+        typer.Option("--update", help="Keep the vectors; place what is new, drop what is gone, refresh what changed."),
     ] = False,
     relations: Annotated[bool, typer.Option("--relations", help="Also report on each relation.")] = False,
     as_json: Json = False,
@@ -81,7 +82,9 @@ def predict(
     known: Annotated[bool, typer.Option("--known", help="Show also what the graph asserts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Guess what the graph does not say, with a probability. A guess is no fact, and nothing is written.
+    """Guess what the graph does not say, with a probability that supposes that there is an answer.
+
+    A guess is no fact, and nothing is written. `gz ask --embedding` does the same for questions.
 
     Example: gz graph predict --graph facts.db "country of citizenship" --subject "Ada Lovelace"
     """
