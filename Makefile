@@ -1,4 +1,4 @@
-# make quickstart   a GPT of your own, trained in minutes, from an empty clone
+# make quickstart   a model of your own that answers from facts, in minutes, from an empty clone
 # make test         everything that every change must pass
 # make ladder       how far the NumPy twin and PyTorch are apart, rung by rung
 # make mutation     seeded bugs, one at a time: the tests must notice every one

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "train": "groundzero.api",
+    "build": "groundzero.api",
     "ask": "groundzero.api",
     "verify": "groundzero.api",
     "create_model": "groundzero.api",

@@ -17,6 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from groundzero.build.observer import BuildObserver
+from groundzero.build.session import build as build_run
+from groundzero.build.session import order_for
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig, load_engine
 from groundzero.generate.chat import chat_request, form_of
@@ -188,6 +191,45 @@ def train(
     return run
 
 
+def build(
+    text: Path | str | None = None,
+    graph: Path | str | None = None,
+    *,
+    out: Path | str | None = None,
+    minutes: float | None = None,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    seed: int | None = None,
+    device: str | None = None,
+    observer: BuildObserver | None = None,
+) -> Run:
+    """Build a model from text, from facts, or from both, within a time budget; or go on with a build.
+
+    Args:
+        text: a file or a folder.
+        graph: a file of facts, or a graph. The run has its own copy, which `gz.ask(..., run=run)` asks.
+        out: the run directory; where a build was begun in it, that one goes on. A fresh one under `runs/` when None.
+        minutes: for everything; 20 when None.
+        preset: size by name; by the minutes when None.
+        settings: `section.key=value`, as `gz build --set` takes them.
+        observer: receives progress.
+
+    Raises:
+        GroundzeroError: what is wrong with the input, the settings or the disk, with the remedy.
+        KeyboardInterrupt: Ctrl-C came. What was done is kept, and the same call goes on.
+    """
+    named: dict[str, Any] = {
+        "text": text if text is None else str(text), "graph": graph if graph is None else str(graph),
+        "minutes": minutes, "preset": preset, "overrides": tuple(settings) or None, "seed": seed, "device": device,
+    }  # fmt: skip
+    path = Path(out) if out is not None else fresh_run_path(name="build")
+    order = order_for(path, {name: value for name, value in named.items() if value is not None}, {"minutes": 20.0})
+    built = build_run(order, path, observer=observer)
+    if built.interrupted:
+        raise KeyboardInterrupt
+    return Run(path)
+
+
 class Model(GPT):
     """A GPT with `generate` on token ids, through the one engine."""
 
@@ -297,4 +339,4 @@ def verify(answer: Answer | Mapping[str, Any], graph: Graph | Path | str) -> Ver
         return verify_answer(answer, opened.store)
 
 
-__all__: Sequence[str] = ["Model", "Run", "ask", "create_model", "fresh_run_path", "train", "verify"]
+__all__: Sequence[str] = ["Model", "Run", "ask", "build", "create_model", "fresh_run_path", "train", "verify"]

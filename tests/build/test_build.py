@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 from groundzero.build import learning
 from groundzero.build.observer import BuildObserver
 from groundzero.build.order import Order
-from groundzero.build.session import Built, build, plan_build, stages_of
+from groundzero.build.session import Built, build, order_for, plan_build, stages_of
 from groundzero.build.state import State
-from groundzero.errors import FormatError, InputError, UsageError
+from groundzero.errors import FormatError, InputError, StorageError, UsageError
 from groundzero.graph.graph import Graph
 from groundzero.ground.kept import kept_answers
 from groundzero.run import RunDirectory
@@ -147,11 +147,14 @@ def test_a_resume_that_forgets_the_weights_is_noticed(
     assert same(out / "stages" / "base", whole.run / "stages" / "base")
 
 
-def test_ctrl_c_keeps_what_is_done(order: Order, tmp_path: Path) -> None:
-    class Impatient(BuildObserver):
-        def stepped(self, step: int, record: Mapping[str, Any] | None) -> None:
-            raise KeyboardInterrupt
+class Impatient(BuildObserver):
+    """Presses Ctrl-C at the first step."""
 
+    def stepped(self, step: int, record: Mapping[str, Any] | None) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_is_done(order: Order, tmp_path: Path) -> None:
     built = build(order, tmp_path / "run", observer=Impatient())
     assert built.interrupted
     assert list(built.stages) == ["graph", "text"]
@@ -211,6 +214,19 @@ def test_text_alone_makes_a_model_that_writes(order: Order, tmp_path: Path) -> N
     assert RunDirectory.open(built.run).verify() == []
     assert not (built.run / "graph.db").exists()
     assert "cites" not in (built.run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_python_surface(text: Path, table: Path, tmp_path: Path) -> None:
+    import groundzero as gz
+
+    given = {"text": text, "graph": table, "settings": (*SMALL, "train.steps=1", "tuning.steps=1"), "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        gz.build(**given, out=tmp_path / "run", observer=Impatient())
+    run = gz.build(out=tmp_path / "run")
+    assert gz.ask("What is the capital of Chile?", run=run).status == "asserted"
+    assert callable(gz.build)
+    with pytest.raises(UsageError, match="nothing to build from"):
+        gz.build(out=tmp_path / "other")
 
 
 def test_facts_alone_are_read_in_words(order: Order, tmp_path: Path) -> None:
@@ -325,6 +341,31 @@ def test_a_finished_build_is_only_told_again(whole: Built) -> None:
     assert again.stages == whole.stages
     changed = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
     assert not changed
+
+
+def test_two_at_once_do_not_spoil_it(order: Order, tmp_path: Path) -> None:
+    class Twice(BuildObserver):
+        def stage(self, name: str, what: str, number: int, total: int) -> None:
+            with pytest.raises(StorageError, match="is being written to"):
+                build(order, tmp_path / "run")
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        build(order, tmp_path / "run", observer=Twice())
+    with pytest.raises(CrashError):  # and the right to go on is given back
+        build(order, tmp_path / "run", observer=Fate(("graph", "ends")))
+
+
+def test_a_build_goes_on_from_another_folder(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(table.parent)
+    given = {"graph": table.name, "minutes": 5.0}
+    order = order_for(tmp_path / "run", given, {"overrides": SMALL, "device": "cpu"})
+    with pytest.raises(CrashError):
+        build(order, tmp_path / "run", observer=Fate(("graph", "begins")))
+    assert order_for(tmp_path / "run", given, {}) == order
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CrashError):
+        build(None, tmp_path / "run", observer=Fate(("text", "begins")))
 
 
 def test_a_plan_spends_nothing(order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

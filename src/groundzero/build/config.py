@@ -18,6 +18,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from groundzero.build.order import Order
+from groundzero.build.recipe import EMBEDDING, PRETRAINING, TUNING, VERBALISED
 from groundzero.build.settings import ShortExam
 from groundzero.build.sizes import CONTEXT_WITH_FACTS, Size, with_context
 from groundzero.errors import ConfigError
@@ -29,16 +30,6 @@ from groundzero.model.presets import preset
 from groundzero.settings import Settings, merge, parse_overrides
 from groundzero.train.config import LENGTHS, RunConfig, TrainConfig
 
-PRETRAINING: dict[str, Any] = {"sample_tokens": 40}
-TUNING: dict[str, Any] = {
-    "batch_size": 32,
-    "learning_rate": 2e-3,
-    "muon_learning_rate": 0.01,
-    "warmup_steps": 20,
-    "sample_tokens": 30,
-}
-EMBEDDING: dict[str, Any] = {"dim": 128, "patience": 3}
-VERBALISED: dict[str, Any] = {"kinds": ("sentence", "question", "inverse", "description")}
 _OWN = ("tuning", "ground", "embed", "verbalise", "exam")
 _OF_RUN = ("model", "tokenizer", "data", "train", "generate")
 

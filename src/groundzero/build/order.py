@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from groundzero.errors import UsageError
@@ -70,6 +71,11 @@ class Order:
                     remedy="Leave it out to go on, or give another --out.",
                 )
         return self
+
+
+def anywhere(place: str) -> str:
+    """A path or address as it can be found from any folder: a build may go on elsewhere than it began."""
+    return place if place in (EMBEDDED, "-") or "://" in place else str(Path(place).absolute())
 
 
 _OPTIONS = {"overrides": "set"}

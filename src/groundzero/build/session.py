@@ -27,14 +27,15 @@ from groundzero.build.facts import take_graph
 from groundzero.build.job import Job, StoppedError
 from groundzero.build.learning import embed, ground, pretrain
 from groundzero.build.observer import BuildObserver
-from groundzero.build.order import Order
+from groundzero.build.order import Order, anywhere
 from groundzero.build.plan import Plan, forecast
 from groundzero.build.report import write_report
 from groundzero.build.sizes import choose_size
-from groundzero.build.state import State
+from groundzero.build.state import FILE, State
 from groundzero.build.survey import look
 from groundzero.build.text import prepare_text
 from groundzero.errors import UsageError
+from groundzero.graph.lease import Lease
 from groundzero.hardware import choose_device
 
 
@@ -102,6 +103,25 @@ def plan_build(order: Order) -> tuple[BuildConfig, Plan]:
     return config, forecast(order, config, inputs, tuple(stage.name for stage in stages_of(order)))
 
 
+def order_for(out: Path, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Order:
+    """What is given over the defaults; or what was ordered when a build was begun in `out`, of which what is given must
+    be part.
+
+    Args:
+        given: fields of an `Order` that somebody named.
+
+    Raises:
+        UsageError: nothing can be meant by it, something else is in `out`, or another build.
+    """
+    places = {name: anywhere(str(given[name])) for name in ("text", "graph") if given.get(name)}
+    begun = State.find(out)
+    if begun is not None:
+        return begun.order.resumed_with({**given, **places})
+    order = Order(**{**defaults, **given, **places})
+    order.check()
+    return order
+
+
 def build(
     order: Order | None, out: Path, *, observer: BuildObserver | None = None, started: float | None = None
 ) -> Built:
@@ -132,7 +152,21 @@ def build(
 
 
 def _work(job: Job) -> Built:
-    stages, interrupted = stages_of(job.order), False
+    """What is left to do; by one process at a time."""
+    stages = stages_of(job.order)
+    if all(job.state.is_done(stage.name) for stage in stages):
+        return _built(job, interrupted=False)
+    lease = Lease(job.out / FILE, timeout=0.0)
+    try:
+        with lease.hold():
+            interrupted = _went_through(job, stages)
+    finally:
+        lease.close()
+    return _built(job, interrupted=interrupted)
+
+
+def _went_through(job: Job, stages: tuple[Stage, ...]) -> bool:
+    """Do the stages that are not done; returns whether a signal came before the end."""
     try:
         for place, stage in enumerate(stages):
             if not job.state.is_done(stage.name):
@@ -144,9 +178,14 @@ def _work(job: Job) -> Built:
                 job.observer.finished(stage.name, figures, seconds)
     except (StoppedError, KeyboardInterrupt):
         job.state.pause(job.budget.spent)
-        interrupted = True
-    done = {stage.name: job.state.figures(stage.name) for stage in stages if job.state.is_done(stage.name)}
-    return Built(job.out, job.state.plan, done, job.budget.spent, interrupted)
+        return True
+    return False
+
+
+def _built(job: Job, *, interrupted: bool) -> Built:
+    names = [stage.name for stage in stages_of(job.order) if job.state.is_done(stage.name)]
+    done = {name: job.state.figures(name) for name in names}
+    return Built(job.out, job.state.plan, done, job.state.spent, interrupted)
 
 
 def _done(job: Job, stage: Stage, ahead: tuple[str, ...]) -> Mapping[str, Any]:

@@ -17,8 +17,7 @@ from groundzero.errors import UsageError
 if TYPE_CHECKING:
     from groundzero.build.session import Built
 
-MINUTES = 20.0
-SEED = 1337
+DEFAULTS: dict[str, Any] = {"minutes": 20.0, "seed": 1337}
 
 
 def command(
@@ -81,19 +80,16 @@ def run_build(
         given: fields of an `Order` that somebody named.
         defaults: those of a new one; of an old one they go without saying.
     """
-    from groundzero.build.order import Order  # noqa: PLC0415
-    from groundzero.build.session import build  # noqa: PLC0415 - PyTorch takes a second to import
-    from groundzero.build.state import State  # noqa: PLC0415
+    from groundzero.build.session import build, order_for  # noqa: PLC0415 - PyTorch takes a second to import
     from groundzero.cli.building import BuildDisplay, go_on  # noqa: PLC0415
 
-    begun = State.find(path)
-    if begun is not None:
-        order = begun.order.resumed_with(_kept(given, path, write=False))
+    corpus = path / "corpus.txt"
+    piped = given.get("text") == "-"
+    order = order_for(path, {**given, "text": str(corpus)} if piped else given, {**DEFAULTS, **defaults})
+    if (path / "build.json").exists():
         note(f"Going on with {path}.")
-    else:
-        order = Order(**{"minutes": MINUTES, "seed": SEED, **defaults, **given})
-        order.check()
-        order = Order(**{**vars(order), **_kept({"text": order.text}, path, write=True)})
+    elif piped:
+        _keep(sys.stdin.buffer.read(), corpus)
     with BuildDisplay() as display:
         built = build(order, path, observer=display, started=started)
     if built.interrupted:
@@ -101,19 +97,14 @@ def run_build(
     return built
 
 
-def _kept(given: Mapping[str, Any], path: Path, *, write: bool) -> Mapping[str, Any]:
-    """Piped text as a file of the run, since it is read again when the build goes on."""
-    if given.get("text") != "-":
-        return given
-    corpus = path / "corpus.txt"
-    if write:
-        from groundzero.run import write_atomic  # noqa: PLC0415
-        from groundzero.run.files import storage_errors  # noqa: PLC0415
+def _keep(text: bytes, corpus: Path) -> None:
+    """Piped text as a file of the run: it is read again when the build goes on."""
+    from groundzero.run import write_atomic  # noqa: PLC0415
+    from groundzero.run.files import storage_errors  # noqa: PLC0415
 
-        with storage_errors(f"write {corpus}"):
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomic(corpus, sys.stdin.buffer.read())
-    return {**given, "text": str(corpus)}
+    with storage_errors(f"write {corpus}"):
+        corpus.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(corpus, text)
 
 
 def _plan(given: Mapping[str, Any], as_json: bool) -> None:
@@ -124,7 +115,7 @@ def _plan(given: Mapping[str, Any], as_json: bool) -> None:
 
     if given.get("text") == "-":
         raise UsageError("A plan cannot read what is piped in.", remedy="Give --text a file or folder.")
-    _, plan = plan_build(Order(**{"minutes": MINUTES, "seed": SEED, **given}))
+    _, plan = plan_build(Order(**{**DEFAULTS, **given}))
     emit({"plan": plan.as_json()}, as_json, lambda: print_plan(plan))
 
 

@@ -19,14 +19,6 @@ app = typer.Typer(add_completion=False)
 # A third of pretraining's rates, for a few passes: what is known is to be used, not thrown away.
 RECIPE: dict[str, Any] = {"learning_rate": 3e-4, "muon_learning_rate": 6e-3, "warmup_steps": 10, "sample_tokens": 40}
 EPOCHS = 3.0
-GROUND_RECIPE: dict[str, Any] = {
-    "batch_size": 32,
-    "learning_rate": 2e-3,
-    "muon_learning_rate": 0.01,
-    "warmup_steps": 20,
-    "schedule": "wsd",
-    "sample_tokens": 30,
-}
 MINUTES = 10.0
 
 
@@ -129,6 +121,7 @@ def ground(
     if not resume and (run is None or graph is None):
         missing = "--run" if run is None else "--graph"
         raise UsageError(f"{missing} is missing.", remedy="Give --run RUN and --graph DB.")
+    from groundzero.build.recipe import TUNING  # noqa: PLC0415
     from groundzero.cli.train import summary  # noqa: PLC0415
     from groundzero.cli.training import TrainingDisplay  # noqa: PLC0415
     from groundzero.ground.tuning import Grounding, GroundingSettings, tune_on_graph  # noqa: PLC0415 - PyTorch
@@ -139,7 +132,7 @@ def ground(
         train["minutes"] = MINUTES
     own = [each.removeprefix("ground.") for each in overrides or () if each.startswith("ground.")]
     others = [each for each in overrides or () if not each.startswith("ground.")]
-    defaults = {} if resume else GROUND_RECIPE
+    defaults = {} if resume else TUNING
     config = resolve(preset_name="nano", overrides=others, options={"train": {**defaults, **train}})
     path = out or fresh_run_path(name=f"{run.name}-grounded" if run else "")
     grounding = None
