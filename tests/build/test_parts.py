@@ -161,6 +161,13 @@ def test_a_small_text_affords_a_small_model_and_an_accelerator_a_large_one() -> 
     assert choose_size(600, 1e9, Device("cuda", "for a test")) == SIZES[-1]
 
 
+def test_a_reader_of_facts_is_smaller_and_grows_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundzero.build.sizes.power_of", lambda device: 1.0)
+    sizes = [choose_size(minutes, 1e9, CPU, facts=True).parameters for minutes in (5, 60, 600)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] < choose_size(600, 1e9, CPU).parameters
+
+
 def test_a_longer_context_keeps_the_tokens_of_a_batch() -> None:
     made = with_context({"model": {"context": 256}, "train": {"batch_size": 8}}, 512)
     assert made == {"model": {"context": 512}, "train": {"batch_size": 4}}

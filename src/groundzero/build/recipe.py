@@ -8,8 +8,8 @@ PRETRAINING: dict[str, Any] = {"sample_tokens": 40}
 """Over the rates and batches of the size."""
 TUNING: dict[str, Any] = {
     "batch_size": 32,
-    "learning_rate": 2e-3,
-    "muon_learning_rate": 0.01,
+    "learning_rate": 3e-3,
+    "muon_learning_rate": 0.02,
     "warmup_steps": 20,
     "schedule": "wsd",
     "sample_tokens": 30,

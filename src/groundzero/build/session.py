@@ -96,9 +96,12 @@ def plan_build(order: Order) -> tuple[BuildConfig, Plan]:
         UsageError, ConfigError, InputError, FormatError, StorageError: what is wrong with the order or the input.
     """
     order.check()
-    unsized = BuildConfig.resolve(order, choose_size(order.minutes, 0.0, choose_device(order.device)))
+    unsized = BuildConfig.resolve(
+        order, choose_size(order.minutes, 0.0, choose_device(order.device), facts=bool(order.graph))
+    )
     inputs = look(order, unsized.pretraining.data)
-    size = choose_size(order.minutes, inputs.text_bytes + inputs.facts_bytes, choose_device(order.device))
+    text_bytes, facts = inputs.text_bytes + inputs.facts_bytes, bool(order.graph)
+    size = choose_size(order.minutes, text_bytes, choose_device(order.device), facts=facts)
     config = BuildConfig.resolve(order, size)
     return config, forecast(order, config, inputs, tuple(stage.name for stage in stages_of(order)))
 

@@ -42,7 +42,7 @@ _ROUND = 32
 class ChannelSettings(Settings):
     """How often each channel is open while learning; every lesson with facts has one at least."""
 
-    prompt_share: float = Field(0.35, ge=0, le=1)
+    prompt_share: float = Field(0.5, ge=0, le=1)
     """Facts written into the prompt."""
     attention_share: float = Field(0.8, ge=0, le=1)
     """Blocks that read the facts' vectors."""
