@@ -39,6 +39,9 @@ WINDOWS = 16
 FUZZY = 2.5
 """What a name that had to be corrected costs, times how far it is from the label (1 - similarity) times 4."""
 
+ONE_SLIP = (5, 9)
+"""Letters from which one wrong letter is a slip, and two are. In shorter words they are another name: Iran is no Iraq,
+Atlantis no Atlanta, and a name that the graph lacks must not be answered about."""
 PERSONAL = frozenset({"birth", "die", "spouse", "sibling", "occupation", "profession", "citizenship", "gender", "sex"})
 """Stems of relations that start from people."""
 
@@ -247,8 +250,8 @@ class Linker:
         for word in spelt:
             near = [word]
             bucket = vocabulary.get(word[:1], [])
-            if len(word) >= 4:
-                limit = 1 if len(word) < 6 else 2
+            limit = sum(len(word) >= least for least in ONE_SLIP)
+            if limit:
                 alike = process.extract(word, bucket, scorer=OSA.distance, score_cutoff=limit, limit=3)
                 near += [each for each, _, _ in alike if each != word]
             variants = [f"{variant} {each}".strip() for variant in variants for each in near][:12]
