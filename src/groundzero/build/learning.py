@@ -66,7 +66,7 @@ def embed(job: Job, seconds: float) -> dict[str, Any]:
     folder, config = beside(str(job.graph_path), "embedding"), job.config.embed
     if (folder / "embedding.json").exists():
         return _of_embedding(Embedding.load(folder))
-    watch, ends = _Epochs(job.observer), time.monotonic() + MEASURED * seconds
+    watch = _Epochs(job.observer, MEASURED * seconds)
     with job.graph() as graph, graceful_interrupt() as stop:
         if not len(graph.store.triples()):
             return {"skipped": "no statement joins two entities"}
@@ -74,7 +74,7 @@ def embed(job: Job, seconds: float) -> dict[str, Any]:
             return _of_embedding(
                 embed_graph(
                     graph.store, config, folder, resume=True, observer=watch,
-                    should_stop=lambda: stop.requested or time.monotonic() > ends,
+                    should_stop=lambda: stop.requested or watch.is_late,
                 )
             )  # fmt: skip
         except UnfinishedError:
@@ -90,21 +90,31 @@ def embed(job: Job, seconds: float) -> dict[str, Any]:
 
 
 class _Epochs(EmbedObserver):
-    """Passes the epochs on, and remembers how many are done."""
+    """Tells how far it is, by the epochs or by the time, whichever ends it first, and remembers how many are done."""
 
-    def __init__(self, observer: BuildObserver) -> None:
-        self._observer = observer
+    def __init__(self, observer: BuildObserver, seconds: float) -> None:
+        self._observer, self._seconds, self._started = observer, seconds, time.monotonic()
         self.epochs = 0
-        self._of = 1
+        self._of, self._steps = 1, 1
+
+    @property
+    def is_late(self) -> bool:
+        """The time is over."""
+        return time.monotonic() - self._started > self._seconds
 
     def begins(self, epoch: int, epochs: int, steps_per_epoch: int) -> None:
         """Epochs done, of how many."""
-        self.epochs, self._of = epoch, epochs
+        self.epochs, self._of, self._steps = epoch, epochs, steps_per_epoch
+
+    def stepped(self, progress: EmbedProgress) -> None:
+        """One more step."""
+        of_time = (time.monotonic() - self._started) / max(1e-9, self._seconds)
+        of_steps = (progress.epoch + progress.step / self._steps) / self._of
+        self._observer.preparing("vectors, per cent", int(100 * min(1.0, max(of_time, of_steps))), 100)
 
     def epoch_done(self, progress: EmbedProgress) -> None:
-        """One more."""
+        """One more epoch."""
         self.epochs = progress.epoch
-        self._observer.preparing("embedding, epochs", progress.epoch, self._of)
 
 
 def _of_embedding(embedding: Embedding) -> dict[str, Any]:

@@ -35,13 +35,16 @@ def write_report(job: Job) -> dict[str, Any]:
     Raises:
         StorageError: the disk refused.
     """
+    job.observer.preparing("samples and answers", 0, 2)
     samples = write_samples(job.base, job.order.seed)
+    job.observer.preparing("samples and answers", 1, 2)
     answers: list[dict[str, Any]] = []
     questions: list[Askable] = []
     if job.order.graph:
         with job.graph() as graph:
             questions = askable(graph)
             answers = answer_all(job.out, graph, asked_about_the_unseen(graph, job.lessons, job.order.seed))
+    job.observer.preparing("samples and answers", 2, 2)
     texts = [each["text"] for each in samples]
     parts = [
         _head(job), _tiles(job), _asked(questions), _answered(answers), _exam(job.state.figures("exam")),
