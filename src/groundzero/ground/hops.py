@@ -68,6 +68,13 @@ class HopTable:
         self.code_of = {hop: code for code, hop in enumerate(self.hops)}
         self.rows = [_rows_about(relation) for relation in self.relations]
         self.features = _features(self.relations, self.rows)
+        self.names = frozenset(
+            tuple(words)
+            for relation in self.relations
+            for words in map(stems, (plain_label(relation)[0], *relation.aliases))
+            if sum(word not in SILENT for word in words) > 1
+        )
+        """Names of more than one telling word, stemmed."""
         self.kinds_CK = _kinds(self.relations, self.rows, rows_E4)
         self.single_C = _single(self.relations, rows_E4)
         self.back_CC = _back(self.relations, rows_E4)

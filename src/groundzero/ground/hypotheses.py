@@ -15,7 +15,7 @@ from groundzero.graph.nouns import EntityId
 from groundzero.ground.alignment import Reading
 from groundzero.ground.conjunction import Mentioned, conjunctions
 from groundzero.ground.link import Link
-from groundzero.ground.scorer import PathScorer
+from groundzero.ground.scorer import PathScorer, clause_before
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import Shape
 from groundzero.ground.words import SILENT, Word
@@ -119,9 +119,10 @@ def read(
         first,
         last,
         scorer.bias_C,
-        direction_2=scorer.directions(words, last),
+        direction_2=scorer.directions(words, first, last),
         places=[place for place in range(len(words)) if place not in left_out and place not in also_covered],
-        cut_NN=scorer.cuts(words, last),
+        cut_NN=scorer.cuts(words, first, last),
+        clause=clause_before(words, first),
         founding_N=scorer.founding(words, covered | left_out),
         back_CC=scorer.table.back_CC,
     )
