@@ -15,6 +15,8 @@ _COUNTING = (("how", "many"), ("number", "of"), ("count", "of"), ("total", "of")
 _MOST = {"most": "max", "highest": "max", "largest": "max", "greatest": "max", "maximum": "max", "biggest": "max",
          "least": "min", "lowest": "min", "smallest": "min", "fewest": "min", "minimum": "min"}  # fmt: skip
 
+_COUNTED = frozenset({"answers", "results", "are", "were", "there"})
+"""What may stand between that and what is asked: "how many answers are there: where is E"."""
 
 NAMED = 0.3
 """Share that a superlative must have in a relation's name to belong to it."""
@@ -45,7 +47,8 @@ def read_shape(words: Sequence[Word], table: HopTable, named: frozenset[int] = f
         return Shape("exists", frozenset({0}))
     for place in range(len(texts) - 1):
         if (texts[place], texts[place + 1]) in _COUNTING:
-            return Shape("count", frozenset({place, place + 1}))
+            asked = (after for after in range(place + 2, len(texts)) if texts[after] not in _COUNTED)
+            return Shape("count", frozenset(range(place, next(asked, len(texts)))))
     lexicon = load_lexicon()
     for place, text in enumerate(texts):
         said = frozenset({place} | ({place - 1} if place and texts[place - 1] in ("most", "least") else set()))

@@ -93,7 +93,8 @@ def _of_type(
     if len(nodes) < 2 or last.only is not None:
         return query, result
     linked = {place for link in hypothesis.links for place in link.words}
-    wanted = {word.stem for place, word in enumerate(words) if place not in linked} - SILENT
+    own = set(stems(table.relation(hypothesis.branches[0][-1]).label))  # "which instrument" E plays: whatever it is
+    wanted = {word.stem for place, word in enumerate(words) if place not in linked} - SILENT - own
     kind = next((each for each in table.relations if load_lexicon().rows_for(each.label)[:1] == _INSTANCE), None)
     for relation, types_of in ((None, _own_types), (kind, _said_types)):
         if relation is None and types_of is _said_types:
