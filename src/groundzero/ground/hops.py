@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 from groundzero.graph.nouns import Relation, RelationId
 from groundzero.graph.phrasing import phrase
 from groundzero.ground.lexicon import KINDS, Row, load_lexicon
+from groundzero.ground.verdicts import Sentences
 from groundzero.ground.words import SILENT, content, stem, stems
 
 LABEL, NAMED, ASKED, TEMPLATE, SYNONYM, BACK_LABEL = 1.0, 0.95, 0.85, 0.6, 0.75, 0.55
@@ -67,7 +68,6 @@ class HopTable:
         self.hops = [Hop(relation.id, inverse) for relation in self.relations for inverse in (False, True)]
         self.code_of = {hop: code for code, hop in enumerate(self.hops)}
         self.rows = [_rows_about(relation) for relation in self.relations]
-        self.features = _features(self.relations, self.rows)
         self.names = frozenset(
             tuple(words)
             for relation in self.relations
@@ -75,8 +75,12 @@ class HopTable:
             if sum(word not in SILENT for word in words) > 1
         )
         """Names of more than one telling word, stemmed."""
+        self.features = _features(self.relations, self.rows)
         self.kinds_CK = _kinds(self.relations, self.rows, rows_E4)
         self.single_C = _single(self.relations, rows_E4)
+        self.mutual_C = _mutual(self.relations, rows_E4)
+        """Share of a relation's statements that are said the other way round too."""
+        self.sentences = Sentences(self.relations)
         self.back_CC = _back(self.relations, rows_E4)
         """Which hop leads back from each: the same relation's other, or that of a relation that is its inverse."""
         self._usual_CC = _together(self.relations, rows_E4) >= USUAL
@@ -307,6 +311,17 @@ def _single(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np
         single_R = np.bincount(pairs // entities, weights=counts == 1, minlength=len(relations))
         share_C[inverse::2] = np.where(starts_R >= FEW, single_R / np.maximum(starts_R, 1), 0.0)
     return share_C
+
+
+def _mutual(relations: list[Relation], rows_E4: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(C,) share of each relation's statements that have their reverse beside them."""
+    ids = np.array([relation.id for relation in relations])
+    relation_E = np.searchsorted(ids, rows_E4[:, 1])
+    entities = int(rows_E4[:, (0, 2)].max(initial=0)) + 1
+    there_E, back_E = ((relation_E * entities + rows_E4[:, a]) * entities + rows_E4[:, b] for a, b in ((0, 2), (2, 0)))
+    said_R = np.bincount(relation_E, minlength=len(relations))
+    both_R = np.bincount(relation_E, weights=np.isin(there_E, back_E), minlength=len(relations))
+    return np.repeat(both_R / np.maximum(said_R, 1), 2)
 
 
 def kind_of(word: str) -> int | None:

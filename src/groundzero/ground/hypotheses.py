@@ -18,6 +18,7 @@ from groundzero.ground.link import Link
 from groundzero.ground.scorer import PathScorer, clause_before
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import Shape
+from groundzero.ground.verdicts import Standing, verdicts
 from groundzero.ground.words import SILENT, Word
 
 REACHED = 3.0
@@ -26,6 +27,8 @@ TYPED = 4.5
 """Of leading to things of the kind asked for."""
 NAMED = 0.4
 """Match from which a noun names a relation."""
+VERBATIM = 6.0
+"""Of one hop asked for in the words that the graph has for it, which hops of common words came within 2 of."""
 ITSELF = 2.0
 """What it costs to answer that E is in E."""
 LONELY = 3.0
@@ -67,6 +70,8 @@ class Hypothesis:
     """Of a yes-or-no question: what is asked to be among the answers."""
     reached: bool = False
     """Whether it is."""
+    worded: bool = False
+    """Whether the words are a sentence that says the relation: then they leave nothing to explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,7 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
     anything = max(reading.best_of_any(hops) for hops in lengths)
     anywhere = reading.any_path(max(lengths, key=reading.best_of_any))
     table, links = asked.scorer.table, ((link,) if target is None else (link, target))
+    verbatim = frozenset[int]() if target else table.sentences.asked(asked.words, asked.shape.said, link)
     for candidate in link.candidates[: asked.entities]:
         paths = asked.search.paths(candidate.entity, reading, max_hops=lengths[-1], beam=asked.beam)
         if not paths:
@@ -165,17 +171,20 @@ def _chains(asked: Asked, link: Link, target: Link | None = None) -> Iterator[Hy
                 typed -= ITSELF
             if asked.shape.kind == "extreme" and len(ends) < 2:
                 typed -= LONELY
+            worded = len(path.codes) == 1 and path.codes[0] in verbatim
+            typed += VERBATIM if worded else 0.0
             yield Hypothesis(
                 path.score + candidate.score + typed + _verdict(asked.scorer, target, path.codes, reached),
                 links,
                 (candidate.entity,),
                 (path.codes,),
                 (tuple(tuple(stretch) for stretch in stretches),),
-                lead=0.0 if reached else ceiling - path.score - typed,
-                beyond=0.0 if reached else anything - path.score - typed,
+                lead=0.0 if reached or worded else ceiling - path.score - typed,
+                beyond=0.0 if reached or worded else anything - path.score - typed,
                 reached=reached,
                 absent=absent if ceiling >= anything - LIKELY else anywhere,
                 target=goal,
+                worded=worded,
             )
 
 
@@ -273,7 +282,25 @@ def _pairs(asked: Asked) -> Iterator[Hypothesis]:
 
 
 def _verdicts(asked: Asked) -> Iterator[Hypothesis]:
-    """Paths from one mention, asked to lead to another."""
+    """Paths from one mention, asked to lead to another: the one that the words say, where they are a known sentence."""
+    scorer = asked.scorer
+    claims = verdicts(asked.words, asked.shape.said, asked.links, scorer.table, asked.search, asked.entities)
+    for claim in claims:
+        untold = claim.standing in (Standing.SILENT, Standing.OPEN)
+        yield Hypothesis(
+            claim.score,
+            claim.links,
+            claim.ends[:1],
+            (claim.codes,),
+            (((),) * len(claim.codes),),
+            lead=NOTHING if untold else 0.0,
+            absent=claim.codes if untold else (),
+            target=claim.ends[1],
+            reached=claim.standing == Standing.TRUE,
+            worded=True,
+        )
+    if claims:
+        return
     for one, other in combinations(asked.links[:4], 2):
         if one.first < other.last and other.first < one.last:
             continue

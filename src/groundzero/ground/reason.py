@@ -35,6 +35,7 @@ from groundzero.ground.scorer import Learned, PathScorer
 from groundzero.ground.search import PathSearch
 from groundzero.ground.shape import read_shape
 from groundzero.ground.symbols import to_query
+from groundzero.ground.verdicts import SINGLE
 from groundzero.ground.weights import carried_over
 from groundzero.ground.wording import step_words
 from groundzero.ground.words import Word, read_words
@@ -42,8 +43,6 @@ from groundzero.settings import Settings
 
 AMBIGUOUS = 0.35
 """Two entities of one name whose readings score within this are both possible."""
-SINGLE = 0.9
-"""Share of its subjects for which a relation has one object, from which another object means no."""
 CERTAIN = 0.98
 """The same, from which two objects contradict each other."""
 DOUBT = 0.2
@@ -233,6 +232,8 @@ class Reasoner:
         ]
         starts = list(dict.fromkeys(alike))
         if len(starts) < 2:
+            return ()
+        if best.worded and best.target is not None:  # whichever is meant, the claim stands alike (`verdicts`)
             return ()
         place = next(number for number, pair in enumerate(zip(*starts, strict=True)) if len(set(pair)) > 1)
         return tuple(dict.fromkeys(each[place] for each in starts))

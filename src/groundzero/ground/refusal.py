@@ -26,6 +26,8 @@ UNEXPLAINED = 0.5
 
 def why_not(question: str, asked: Asked, best: Hypothesis) -> Reason:
     """The reason to refuse the best reading, or an empty one."""
+    if best.worded:
+        return "no_fact" if best.lead > MARGIN else ""
     account = _account(asked, best)
     if any(_is_name(question, asked.words[place]) for place in account.unexplained):
         return "no_entity"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal as OneOf
 
 from groundzero.ground.hops import HopTable
@@ -11,12 +12,14 @@ from groundzero.ground.lexicon import load_lexicon
 from groundzero.ground.words import Word, content, stems
 
 _ASKING = frozenset(("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can"))
+_WHETHER = frozenset(product(("is", "was"), ("it", "this", "that"), ("true", "right", "correct", "so")))
+"""What may stand before a claim: "is it true that"."""
 _COUNTING = (("how", "many"), ("number", "of"), ("count", "of"), ("total", "of"))
+_COUNTED = frozenset({"answers", "results", "are", "were", "there"})
+"""What may stand between that and what is asked: "how many answers are there: where is E"."""
 _MOST = {"most": "max", "highest": "max", "largest": "max", "greatest": "max", "maximum": "max", "biggest": "max",
          "least": "min", "lowest": "min", "smallest": "min", "fewest": "min", "minimum": "min"}  # fmt: skip
 
-_COUNTED = frozenset({"answers", "results", "are", "were", "there"})
-"""What may stand between that and what is asked: "how many answers are there: where is E"."""
 
 NAMED = 0.3
 """Share that a superlative must have in a relation's name to belong to it."""
@@ -44,7 +47,8 @@ def read_shape(words: Sequence[Word], table: HopTable, named: frozenset[int] = f
     """
     texts = ["" if place in named else word.text for place, word in enumerate(words)]
     if texts and texts[0] in _ASKING and "or" not in texts:
-        return Shape("exists", frozenset({0}))
+        whether = tuple(texts[:3]) in _WHETHER
+        return Shape("exists", frozenset(range(3 + (texts[3:4] == ["that"])) if whether else {0}))
     for place in range(len(texts) - 1):
         if (texts[place], texts[place + 1]) in _COUNTING:
             asked = (after for after in range(place + 2, len(texts)) if texts[after] not in _COUNTED)
