@@ -388,6 +388,23 @@ def test_the_tokens_come_back_where_a_failed_beginning_took_them(order: Order, t
     assert list(build(None, out).stages) == ["text", "pretrain", "report"]
 
 
+def test_a_training_on_a_machine_that_became_busy_is_cut_short(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "LATE", 0.0)
+    timed = (*(each for each in SMALL if ".steps" not in each), "train.log_every=1", "tuning.log_every=1")
+    built = build(replace(order, minutes=1.0, overrides=timed), tmp_path / "run")
+    assert list(built.stages) == STAGES
+    for stage, run in (("pretrain", built.run / "stages" / "base"), ("ground", built.run)):
+        figures = built.stages[stage]
+        assert figures["cut_short"]
+        assert figures["steps"] == RunDirectory.open(run).checkpoints.steps()[-1]
+        assert figures["parameters"] > 0
+        assert RunDirectory.open(run).verify() == []
+        assert (run / "loss.png").exists()
+    assert json.dumps(built.as_json(), allow_nan=False)
+
+
 def test_time_that_is_too_short_for_vectors_leaves_them_out(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,23 +6,31 @@ weights as one that was not.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from groundzero.build.job import Job, StoppedError
-from groundzero.build.observer import BuildObserver
+from groundzero.build.observer import BuildObserver, Deadline, OverdueError
 from groundzero.build.text import prepare_text
+from groundzero.generate import load_engine
 from groundzero.graph.embed.checkpoint import discard_training
 from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.embed.session import UnfinishedError, embed_graph
 from groundzero.graph.embed.trainer import EmbedObserver, EmbedProgress
 from groundzero.graph.milestones import beside
 from groundzero.ground.tuning import Grounding, tune_on_graph
+from groundzero.hardware import peak_memory_bytes
 from groundzero.run import RunDirectory
-from groundzero.train import TrainResult, train_run
+from groundzero.run.files import storage_errors
+from groundzero.run.summary import summarise
+from groundzero.train import Observer, TrainResult, train_run
 from groundzero.train.config import LENGTHS, RunConfig
 from groundzero.train.interrupt import graceful_interrupt
+from groundzero.train.plot import plot_loss
 
 MEASURED = 0.7
 """Of the time for vectors, what training them may take; the rest is for measuring them."""
@@ -34,6 +42,8 @@ FEWEST_TOKENS, FEWEST_LESSONS = 2048, 32
 """Of an evaluation, however short the time is."""
 LESSON_TOKENS = 128
 """With its facts, about."""
+LATE = 1.6
+"""Times its minutes, after which a training ends with the checkpoint it has."""
 PASSES = 40.0
 """Over the text, at most: what is over goes to the stages after. Long before that the validation loss rises."""
 
@@ -54,7 +64,9 @@ def pretrain(job: Job, seconds: float) -> dict[str, Any]:
         config = config.replace(train={**config.train.model_dump(), "evaluate_tokens": _looked_at(job, seconds, 32768)})
     config = _timed(config, seconds)
     resume = (job.base / "manifest.json").exists()
-    return _result(train_run(config, job.base, resume=resume, observer=job.observer))
+    return _in_time(
+        job, job.base, config, lambda observer: train_run(config, job.base, resume=resume, observer=observer)
+    )
 
 
 def embed(job: Job, seconds: float) -> dict[str, Any]:
@@ -132,13 +144,18 @@ def ground(job: Job, seconds: float) -> dict[str, Any]:
     config = _timed(RunConfig.parse({"train": job.config.tuning.model_dump(exclude_unset=True)}), seconds)
     # A tuning that ended before its first checkpoint begins anew: it would go on without what the base has learnt.
     if (job.out / "manifest.json").exists() and RunDirectory(job.out).checkpoints.steps():
-        return _result(tune_on_graph(config, job.out, resume=True, observer=job.observer))
+        return _in_time(
+            job, job.out, config, lambda observer: tune_on_graph(config, job.out, resume=True, observer=observer)
+        )
     settings = job.config.ground.replace(lessons=job.lessons)
     if "validation_lessons" not in settings.model_fields_set:
         lessons = _looked_at(job, seconds, settings.validation_lessons * LESSON_TOKENS) // LESSON_TOKENS
         settings = settings.replace(validation_lessons=max(FEWEST_LESSONS, lessons))
     grounding = Grounding(job.base.resolve(), str(job.graph_path.resolve()), settings)
-    return _result(tune_on_graph(config, job.out, grounding=grounding, overwrite=True, observer=job.observer))
+    return _in_time(
+        job, job.out, config,
+        lambda observer: tune_on_graph(config, job.out, grounding=grounding, overwrite=True, observer=observer),
+    )  # fmt: skip
 
 
 def _timed(config: RunConfig, seconds: float) -> RunConfig:
@@ -161,7 +178,49 @@ def _enough(job: Job) -> float:
     return PASSES * tokens / job.state.plan.tokens_per_second
 
 
-def _result(found: TrainResult) -> dict[str, Any]:
+def _in_time(job: Job, run: Path, config: RunConfig, train: Callable[[Observer], TrainResult]) -> dict[str, Any]:
+    """A training; cut short where it takes LATE times its minutes, as on a machine that others have begun to use.
+
+    Raises:
+        StoppedError: a signal came; what there was is saved.
+    """
+    ends = time.monotonic() + LATE * 60 * config.train.minutes
+    checkpoints = RunDirectory(run).checkpoints
+
+    def late() -> bool:
+        return bool(config.train.minutes) and time.monotonic() > ends and bool(checkpoints.steps())
+
+    try:
+        found = train(Deadline(job.observer, late))
+    except OverdueError:
+        job.observer.message("the machine is slower than it was when it was measured: this training is cut short")
+        return _as_far_as_it_came(run)
     if found.interrupted:
         raise StoppedError
     return asdict(found)
+
+
+def _as_far_as_it_came(path: Path) -> dict[str, Any]:
+    """The figures of a training that was cut short, as `TrainResult` has them, with `cut_short`."""
+    run = RunDirectory.open(path)
+    latest = run.latest_verified().checkpoint
+    assert latest is not None
+    with storage_errors(f"write in {path}"):
+        run.metrics.truncate_after(latest.step)
+        plot_loss(run.metrics, path / "loss.png")
+    known, engine = summarise(run), load_engine(run)
+    result = TrainResult(
+        run=str(path),
+        steps=latest.step,
+        tokens=int(latest.metadata.get("tokens", known.tokens or 0)),
+        train_loss=math.nan if known.train_loss is None else known.train_loss,
+        val_loss=known.val_loss,
+        val_bpb=known.val_bpb,
+        seconds=max((float(record.get("seconds", 0.0)) for record in run.metrics), default=0.0),
+        tokens_per_second=known.tokens_per_second or 0.0,
+        mfu=None,
+        peak_memory_bytes=peak_memory_bytes(engine.model.device),
+        parameters=sum(parameter.numel() for parameter in engine.model.parameters()),
+        interrupted=False,
+    )
+    return {**asdict(result), "cut_short": True}

@@ -73,7 +73,8 @@ def _told(name: str, figures: Mapping[str, Any]) -> str:
             return f"{figures['train_tokens']:,} tokens of {human_bytes(figures['text_bytes'])}{kept}{left}"
         case "pretrain" | "ground":
             loss = figures["val_loss"]
-            return f"{figures['steps']:,} steps" + ("" if loss is None else f", validation loss {loss:.3f}")
+            short = ", cut short" if figures.get("cut_short") else ""
+            return f"{figures['steps']:,} steps{short}" + ("" if loss is None else f", validation loss {loss:.3f}")
         case "embed":
             return "" if figures.get("mrr") is None else f"MRR {figures['mrr']:.3f} after {figures['epochs']} epochs"
         case "exam":
