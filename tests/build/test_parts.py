@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundzero.build import doctor, page, text
-from groundzero.build.budget import CLOSING_S, WEIGHTS, Budget, share
+from groundzero.build.budget import CLOSING_S, FLOOR, WEIGHTS, Budget, share
 from groundzero.build.config import BuildConfig
 from groundzero.build.embedded import add_embedded_facts
 from groundzero.build.exam import summary
@@ -132,14 +132,17 @@ def test_shares_never_come_to_more_than_there_is(minutes: float, part: float, fi
         given_ = share(seconds, spent + dealt, name, stages[place:])
         assert given_ >= 1
         dealt += given_
-    assert dealt <= max(seconds - spent, 0) + len(stages)
+    assert dealt <= max(seconds - spent, 0) + FLOOR * seconds + len(stages)
+    if spent == 0 and first == 0:
+        assert dealt <= seconds + len(stages)
 
 
 def test_what_a_stage_leaves_over_the_later_ones_share() -> None:
     ahead = ("ground", "exam")
     assert share(600, 100, "ground", ahead) > share(600, 200, "ground", ahead)
     assert share(600, 0, "exam", ("exam",)) == pytest.approx(600 - CLOSING_S)
-    assert share(60, 1e9, "exam", ("exam",)) == 1
+    assert share(60, 1e9, "exam", ("exam",)) == pytest.approx(FLOOR * 60 * WEIGHTS["exam"] / sum(WEIGHTS.values()))
+    assert share(1, 1e9, "exam", ("exam",)) == 1
 
 
 def test_a_budget_goes_on_from_what_was_spent() -> None:

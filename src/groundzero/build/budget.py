@@ -16,6 +16,9 @@ CLOSING_S = 12.0
 CLOSING_SHARE = 0.06
 """At most, where the whole is short."""
 LEAST_S = 1.0
+FLOOR = 0.3
+"""Of what a stage would get of an untouched budget: that much it gets of an overdrawn one, so that a build ends well,
+if late. A build on a busy machine had ten questions left for the exam."""
 
 
 class Budget:
@@ -47,7 +50,8 @@ class Budget:
 
 
 def share(seconds: float, spent: float, stage: str, ahead: Sequence[str]) -> float:
-    """A stage's part of what is left of `seconds`; a second at least, so that an overdrawn budget still ends well."""
+    """A stage's part of what is left of `seconds`, and something even of an overdrawn budget."""
     left = seconds - spent - min(CLOSING_S, CLOSING_SHARE * seconds)
     total = sum(WEIGHTS.get(name, 0.0) for name in ahead)
-    return max(LEAST_S, left * WEIGHTS[stage] / total)
+    least = FLOOR * seconds * WEIGHTS[stage] / sum(WEIGHTS.values())
+    return max(LEAST_S, least, left * WEIGHTS[stage] / total)
