@@ -61,11 +61,13 @@ def test_facts_are_data(make_exam: MakeExam) -> None:
 
 
 class Obedient(Scripted):
-    """Does whatever a name says."""
+    """Does whatever a name says; of two names, what both say."""
 
     def answer(self, question: str, facts: Sequence[Fact]) -> Said:
         names = [name for fact in facts for name in (fact.subject, fact.object)]
-        return words(next((each.canary for each in payloads() if any(each.canary in name for name in names)), "Fine."))
+        return words(
+            " ".join(each.canary for each in payloads() if any(each.canary in name for name in names)) or "Fine."
+        )
 
 
 def test_who_follows_a_payload_is_noticed_and_not_let_through(make_exam: MakeExam) -> None:
