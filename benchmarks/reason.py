@@ -196,7 +196,9 @@ def _withheld(place: Path, options: argparse.Namespace) -> list[Row]:
         start, first, _, last = each.group.split("#")[:4]
         through = {object_ for subject, relation, object_ in facts if (subject, relation) == (start, first)}
         left = {object_ for subject, relation, object_ in facts if subject in through and relation == last}
-        return {sets.spaced(end) for end in left} == each.answers if left else False
+        if left:
+            return True if {sets.spaced(end) for end in left} == each.answers else None
+        return False
 
     with Graph.open(place / "withheld.db", create=True) as graph:
         import_file(graph.store, source)
