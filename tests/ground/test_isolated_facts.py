@@ -12,12 +12,13 @@ from torch import Tensor
 from groundzero.generate import Engine
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import LessonLoader
+from groundzero.ground.config import GroundingSettings
 from groundzero.ground.lessons import Fact, LessonSettings
 from groundzero.ground.opening import open_grounded
 from groundzero.ground.prompt import exercise, question_ids, question_prompt
 from groundzero.ground.speech import Speaker
 from groundzero.ground.teacher import Teacher
-from groundzero.ground.tuning import Grounding, GroundingSettings, tune_on_graph
+from groundzero.ground.tuning import Grounding, tune_on_graph
 from groundzero.model.islands import island_positions
 from groundzero.model.knowledge import KnowledgeGPT
 from groundzero.model.knowledge_config import KnowledgeConfig

@@ -13,7 +13,8 @@ from groundzero.data import Batch
 from groundzero.errors import InputError, UsageError
 from groundzero.generate.evidence import CHANNELS, surface_forms
 from groundzero.graph.graph import Graph
-from groundzero.ground.classes import ChannelSettings, LessonLoader, open_channels
+from groundzero.ground.classes import LessonLoader, open_channels
+from groundzero.ground.config import ChannelSettings
 from groundzero.ground.lessons import Copied, Fact, Lesson, LessonSettings
 from groundzero.ground.prompt import answer_ids, exercise, network_facts, question_ids
 from groundzero.ground.teacher import Teacher

@@ -24,7 +24,7 @@ from groundzero.build.sizes import CONTEXT_WITH_FACTS, Size, with_context
 from groundzero.errors import ConfigError
 from groundzero.graph.embed.config import EmbedConfig
 from groundzero.graph.verbalise import VerbaliseSettings
-from groundzero.ground.tuning import GroundingSettings
+from groundzero.ground.config import GroundingSettings
 from groundzero.model.aliases import translate
 from groundzero.model.presets import preset
 from groundzero.settings import Settings, merge, parse_overrides

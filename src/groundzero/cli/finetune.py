@@ -124,7 +124,8 @@ def ground(
     from groundzero.build.recipe import TUNING  # noqa: PLC0415
     from groundzero.cli.train import summary  # noqa: PLC0415
     from groundzero.cli.training import TrainingDisplay  # noqa: PLC0415
-    from groundzero.ground.tuning import Grounding, GroundingSettings, tune_on_graph  # noqa: PLC0415 - PyTorch
+    from groundzero.ground.config import GroundingSettings  # noqa: PLC0415 - PyTorch
+    from groundzero.ground.tuning import Grounding, tune_on_graph  # noqa: PLC0415 - PyTorch
     from groundzero.run import fresh_run_path  # noqa: PLC0415
     from groundzero.train.config import LENGTHS, resolve  # noqa: PLC0415
 

@@ -16,19 +16,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from groundzero.data import Batch
 from groundzero.data.prefetch import Prefetch
 from groundzero.errors import InputError, UsageError
 from groundzero.finetune.packing import lay_out
 from groundzero.generate.evidence import CHANNELS, Channel
+from groundzero.ground.config import ChannelSettings
 from groundzero.ground.lessons import Lesson
 from groundzero.ground.prompt import Exercise, Vectors, exercise
 from groundzero.ground.teacher import Teacher
 from groundzero.model import facts as network
 from groundzero.model.islands import island_positions
-from groundzero.settings import Settings
 from groundzero.tokenizer import Tokenizer
 
 _COPIED_ALONE = frozenset(("one", "two", "three"))
@@ -37,17 +36,6 @@ _SHORTEST = 128
 """Rows are as long as the longest lesson, and at least this: attention among strangers costs time and is masked."""
 _ROUND = 32
 """Rows end at a multiple of this many tokens, so that batches have few different shapes."""
-
-
-class ChannelSettings(Settings):
-    """How often each channel is open while learning; every lesson with facts has one at least."""
-
-    prompt_share: float = Field(0.5, ge=0, le=1)
-    """Facts written into the prompt."""
-    attention_share: float = Field(0.8, ge=0, le=1)
-    """Blocks that read the facts' vectors."""
-    copy_share: float = Field(0.93, ge=0, le=1)
-    """Spans copied from the facts."""
 
 
 class LessonLoader:

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
-from groundzero.ground.classes import ChannelSettings, LessonLoader
-from groundzero.ground.lessons import Fact, LessonSettings
-from groundzero.ground.marks import N_MARK
+from groundzero.ground.classes import LessonLoader
+from groundzero.ground.config import GroundingSettings
+from groundzero.ground.lessons import Fact
 from groundzero.ground.prompt import FORM, Vectors, question_ids
 from groundzero.ground.teacher import Teacher
 from groundzero.hardware import choose_device, choose_precision, keep_freed_memory, peak_flops
@@ -34,7 +33,6 @@ from groundzero.model.knowledge_file import with_saved_knowledge
 from groundzero.model.weights import load_weights
 from groundzero.run import RunDirectory, sha256_of
 from groundzero.run.files import storage_errors
-from groundzero.settings import Settings
 from groundzero.tokenizer import Tokenizer
 from groundzero.tokenizer.chat import template
 from groundzero.train.config import RunConfig
@@ -46,19 +44,6 @@ from groundzero.train.trainer import Sampler, Trainer
 
 KIND = "ground"
 """Of tuning, in a run's manifest."""
-
-
-class GroundingSettings(Settings):
-    """What is taught, and to which knowledge layers."""
-
-    lessons: LessonSettings = Field(default_factory=lambda: LessonSettings.parse({}))
-    """Which questions, and how much evidence."""
-    channels: ChannelSettings = Field(default_factory=lambda: ChannelSettings.parse({}))
-    """How often each channel is open."""
-    knowledge: KnowledgeConfig = Field(default_factory=lambda: KnowledgeConfig.parse({"n_mark": N_MARK}))
-    """The layers that are added."""
-    validation_lessons: int = Field(256, ge=1)
-    """Held-out lessons that are validated with."""
 
 
 @dataclass(frozen=True)

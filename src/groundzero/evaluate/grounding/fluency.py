@@ -19,7 +19,8 @@ from groundzero.evaluate.grounding.amounts import Amounts
 from groundzero.evaluate.grounding.measures import Measure, Section, share
 from groundzero.evaluate.grounding.replies import reply, worded
 from groundzero.evaluate.grounding.setting import Exam, ExamSettings
-from groundzero.ground.classes import ChannelSettings, LessonLoader
+from groundzero.ground.classes import LessonLoader
+from groundzero.ground.config import ChannelSettings
 from groundzero.ground.lessons import Kind, Lesson
 from groundzero.ground.names import made_up
 from groundzero.ground.speech import Said
