@@ -23,7 +23,7 @@ QUESTIONS = (
     "Which countries does the Nile flow through?",
     "What is the currency of the country of Machu Picchu?",
 )
-REFUSED = "Who is the mayor of Lima?"
+REFUSED = "Who is the president of Peru?"
 EDITED = QUESTIONS[0]
 SUBJECT, RELATION, NEW = "Peru", "capital", "Cusco"
 COPY = "edited.db"
