@@ -395,6 +395,7 @@ def test_a_training_on_a_machine_that_became_busy_is_cut_short(
     timed = (*(each for each in SMALL if ".steps" not in each), "train.log_every=1", "tuning.log_every=1")
     built = build(replace(order, minutes=1.0, overrides=timed), tmp_path / "run")
     assert list(built.stages) == STAGES
+    assert RunDirectory.open(built.run / "stages" / "base").manifest()["config"]["train"]["evaluate_tokens"] == 256
     for stage, run in (("pretrain", built.run / "stages" / "base"), ("ground", built.run)):
         figures = built.stages[stage]
         assert figures["cut_short"]
@@ -403,6 +404,15 @@ def test_a_training_on_a_machine_that_became_busy_is_cut_short(
         assert RunDirectory.open(run).verify() == []
         assert (run / "loss.png").exists()
     assert json.dumps(built.as_json(), allow_nan=False)
+
+
+def test_evaluations_are_as_short_as_the_time_asks(order: Order, tmp_path: Path) -> None:
+    unset = ("train.evaluate_tokens=256", "ground.validation_lessons=8", "train.steps=4", "tuning.steps=4")
+    few = (*(each for each in SMALL if each not in unset), "train.steps=1", "tuning.steps=1")
+    built = build(replace(order, minutes=0.001, overrides=few), tmp_path / "run")
+    base, tuned = (RunDirectory.open(run).manifest() for run in (built.run / "stages" / "base", built.run))
+    assert base["config"]["train"]["evaluate_tokens"] == learning.FEWEST_TOKENS
+    assert tuned["tuning"]["settings"]["validation_lessons"] == learning.FEWEST_LESSONS
 
 
 def test_time_that_is_too_short_for_vectors_leaves_them_out(

@@ -60,7 +60,7 @@ def pretrain(job: Job, seconds: float) -> dict[str, Any]:
     config = job.config.pretraining
     config = config.replace(data={**config.data.model_dump(), "dataset": str(job.data.resolve())})
     seconds = min(seconds, _enough(job))
-    if "evaluate_tokens" not in config.train.model_fields_set:
+    if "evaluate_tokens" not in job.config.pretraining.train.model_fields_set:
         config = config.replace(train={**config.train.model_dump(), "evaluate_tokens": _looked_at(job, seconds, 32768)})
     config = _timed(config, seconds)
     resume = (job.base / "manifest.json").exists()
@@ -148,7 +148,7 @@ def ground(job: Job, seconds: float) -> dict[str, Any]:
             job, job.out, config, lambda observer: tune_on_graph(config, job.out, resume=True, observer=observer)
         )
     settings = job.config.ground.replace(lessons=job.lessons)
-    if "validation_lessons" not in settings.model_fields_set:
+    if "validation_lessons" not in job.config.ground.model_fields_set:
         lessons = _looked_at(job, seconds, settings.validation_lessons * LESSON_TOKENS) // LESSON_TOKENS
         settings = settings.replace(validation_lessons=max(FEWEST_LESSONS, lessons))
     grounding = Grounding(job.base.resolve(), str(job.graph_path.resolve()), settings)
