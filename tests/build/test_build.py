@@ -406,7 +406,10 @@ def test_a_training_on_a_machine_that_became_busy_is_cut_short(
     assert json.dumps(built.as_json(), allow_nan=False)
 
 
-def test_evaluations_are_as_short_as_the_time_asks(order: Order, tmp_path: Path) -> None:
+def test_evaluations_are_as_short_as_the_time_asks(
+    order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("groundzero.build.plan.tokens_per_second", lambda *machine: 100.0)
     unset = ("train.evaluate_tokens=256", "ground.validation_lessons=8", "train.steps=4", "tuning.steps=4")
     few = (*(each for each in SMALL if each not in unset), "train.steps=1", "tuning.steps=1")
     built = build(replace(order, minutes=0.001, overrides=few), tmp_path / "run")

@@ -32,6 +32,8 @@ from groundzero.tokenizer import Tokenizer
 
 _COPIED_ALONE = frozenset(("one", "two", "three"))
 """Kinds that can be answered from what is to be copied, without reading how many facts there are and what they say."""
+_NAMELESS = frozenset(("unknown", "silent", "talk"))
+"""Kinds whose answers name nothing."""
 _SHORTEST = 128
 """Rows are as long as the longest lesson, and at least this: attention among strangers costs time and is masked."""
 _ROUND = 32
@@ -203,7 +205,7 @@ def open_channels(lesson: Lesson, settings: ChannelSettings, rng: random.Random)
     """Which channels a lesson goes through: as often as is set, and so that it can be answered.
 
     Only prompt and attention tell what there is (that nothing is said, that two facts differ, how many there are), and
-    only prompt and copying tell how a made-up name is spelt.
+    only prompt and copying tell how a name is spelt: without either, it could only be learnt by heart.
     """
     if not lesson.facts:
         return CHANNELS
@@ -218,6 +220,6 @@ def open_channels(lesson: Lesson, settings: ChannelSettings, rng: random.Random)
             open_.add(channel)
     if not open_ & {"prompt", "attention"} and lesson.kind not in _COPIED_ALONE:
         open_.add("prompt" if rng.random() < 0.5 else "attention")
-    if not open_ & {"prompt", "copy"} and (lesson.made_up or not open_):
-        open_.add("copy")
+    if not open_ & {"prompt", "copy"} and lesson.kind not in _NAMELESS:
+        open_.add("prompt")
     return frozenset(open_)

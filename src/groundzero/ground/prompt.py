@@ -154,6 +154,8 @@ def exercise(
             starts[len(ids) - len(piece_ids)] = slots
             used.add(slots[0])
     end = tokenizer.encode(template(FORM).after["assistant"], control=True)
+    # Vectors are of things that exist; lessons without them teach to do without, as with a fact added since.
+    vectors = None if lesson.made_up else vectors
     facts = network_facts(tokenizer, lesson.facts, channels, vectors) if set(channels) & {"attention", "copy"} else ()
     ids += end
     if islands is not None:

@@ -145,7 +145,7 @@ def vectors_of(embedding: Path | None) -> tuple[Vectors | None, int]:
         return None, 0
     found = Embedding.load(embedding)
     width = found.entities_ED.shape[1]
-    if found.relations_RW.shape[1] != width:
+    if not _is_even(found):
         raise InputError(
             f"{embedding} is of the kind {found.config.model}, whose relations have another width than its entities.",
             remedy="Use transe, distmult or complex.",
@@ -159,6 +159,21 @@ def vectors_of(embedding: Path | None) -> tuple[Vectors | None, int]:
         return torch.cat([found.vector(subject), found.relation_vector(relation), last]).float().numpy()
 
     return vectors, width
+
+
+def stands_beside_texts(embedding: Path) -> bool:
+    """Whether `vectors_of` takes this folder.
+
+    Raises:
+        InputError: there is none.
+        FormatError: it is damaged.
+    """
+    return _is_even(Embedding.load(embedding))
+
+
+def _is_even(embedding: Embedding) -> bool:
+    """Relations are vectors of the entities' width."""
+    return embedding.relations_RW.shape[1] == embedding.entities_ED.shape[1]
 
 
 def _config_over(base: RunDirectory, config: RunConfig) -> RunConfig:
