@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from groundzero.graph.derived import relation_label
@@ -37,8 +37,7 @@ class Phrasing:
 
 def phrase(relation: Relation) -> Phrasing:
     """All ways to say a relation, the graph's own first."""
-    label = relation.label if relation.label != relation.key else relation_label(relation.key) or relation.key
-    general = phrase_label(label)
+    general = phrase_label(_label_of(relation))
     inverse = general.inverse
     if relation.inverse:
         inverse = (*phrase_label(relation.inverse).turned().inverse, *inverse)
@@ -52,10 +51,8 @@ def phrase(relation: Relation) -> Phrasing:
 
 def sayings(relation: Relation) -> tuple[str, ...]:
     """Every sentence that says this relation: the graph's own, those of common use, those in the words of its label."""
-    label = relation.label if relation.label != relation.key else relation_label(relation.key) or relation.key
-    words = label.replace("_", " ").split() or [label]
-    own, usual = phrase(relation).sentences, phrase_label(label).sentences
-    return tuple(dict.fromkeys((*own, *usual, *_from_form(words).sentences)))
+    own, usual = phrase(relation).sentences, phrase_label(_label_of(relation)).sentences
+    return tuple(dict.fromkeys((*own, *usual, *plain_phrase(relation).sentences)))
 
 
 def for_many(sentence: str, end: str) -> str:
@@ -82,6 +79,16 @@ def phrase_label(label: str) -> Phrasing:
     return known or _from_form(words)
 
 
+def plain_phrase(relation: Relation) -> Phrasing:
+    """All ways to say a relation in the words of its label, however common it is."""
+    label = _label_of(relation)
+    return _from_form(label.replace("_", " ").split() or [label])
+
+
+def _label_of(relation: Relation) -> str:
+    return relation.label if relation.label != relation.key else relation_label(relation.key) or relation.key
+
+
 def is_person_word(word: str) -> bool:
     """Whether who, not what, is asked for by this noun."""
     return word.lower().removesuffix("s") in _words("persons") or word.lower() in (
@@ -98,11 +105,15 @@ def _from_form(words: list[str]) -> Phrasing:
         return _copula(words)
     if _is_participle(first) and last in _words("prepositions"):
         return _participle(text, first)
+    if _is_participle(first) and len(words) > 2 and words[1].lower() in _words("prepositions"):
+        return _participle_of_kind(words)
     base = _base_form(first)
     if base is not None:
         return _verb(words, base)
     if last in _words("prepositions") and len(words) > 1:
         return _noun_of(text, first)
+    if _is_participle(last) and len(words) > 1 and first not in ("date", "year", "time", "place", "location"):
+        return _noun_done(text)
     return _noun(text, is_person_word(words[-1]))
 
 
@@ -124,6 +135,29 @@ def _participle(text: str, first: str) -> Phrasing:
         (f"{{subject}} {be} {text} {{object}}.",),
         (f"What {be} {{subject}} {text}?",),
         (f"What {be} {text} {{object}}?",),
+    )
+
+
+def _participle_of_kind(words: list[str]) -> Phrasing:
+    """`located in the administrative territorial entity`: what is asked for is named at the end."""
+    be = "was" if words[0].lower() in _words("past") else "is"
+    text, way = " ".join(words), " ".join(words[:2])
+    kind = " ".join(words[3:] if len(words) > 3 and words[2].lower() in ("a", "an", "the") else words[2:])
+    return Phrasing(
+        (f"{{subject}} {be} {text} {{object}}.",),
+        (f"Which {kind} {be} {{subject}} {way}?",),
+        (f"What {be} {text} {{object}}?",),
+    )
+
+
+def _noun_done(text: str) -> Phrasing:
+    """`award received`, `position held`, `languages spoken, written or signed`."""
+    noun = takewhile(lambda word: not _is_participle(word.lower().rstrip(",")), text.split())
+    be = "are" if _is_plural(" ".join(noun)) else "is"
+    return Phrasing(
+        (f"The {text} by {{subject}} {be} {{object}}.", f"{{object}} {be} the {text} by {{subject}}."),
+        (f"What {be} the {text} by {{subject}}?",),
+        (f"{{object}} {be} the {text} by whom?",),
     )
 
 
@@ -177,7 +211,8 @@ def _noun(text: str, person: bool) -> Phrasing:
 
 
 def _is_participle(word: str) -> bool:
-    return word in _words("participles") or word in _words("past") or (word.endswith("ed") and len(word) > 4)
+    ends = word.endswith("ed") and not word.endswith("eed") and len(word) > 4  # breed, speed
+    return word in _words("participles") or word in _words("past") or ends
 
 
 def _is_plural(text: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from groundzero.graph.graph import Graph
-from groundzero.graph.nouns import EntityId, RelationId, Statement
-from groundzero.graph.phrasing import for_many, phrase, sayings
+from groundzero.graph.nouns import EntityId, Relation, RelationId, Statement
+from groundzero.graph.phrasing import for_many, phrase, plain_phrase, sayings
 from groundzero.ground.lessons import (
     REFUSAL,
     Copied,
@@ -27,8 +27,8 @@ from groundzero.ground.saying import filled, fitting, put, within, worn
 from groundzero.ground.teachable import TeachableFacts
 
 _SHARES: dict[Kind, float] = {
-    "one": 0.27, "inverse": 0.10, "list": 0.08, "two": 0.16, "three": 0.06, "count": 0.04, "yes": 0.04, "no": 0.03,
-    "compare": 0.03, "conflict": 0.04, "unknown": 0.10, "silent": 0.03, "talk": 0.02,
+    "one": 0.25, "inverse": 0.10, "list": 0.10, "two": 0.16, "three": 0.08, "count": 0.04, "yes": 0.04, "no": 0.03,
+    "compare": 0.03, "conflict": 0.03, "unknown": 0.10, "silent": 0.02, "talk": 0.02,
 }  # fmt: skip
 _TRIES = 25
 """Draws of one kind before another is taken: most statements of a graph start no chain of three."""
@@ -74,6 +74,7 @@ class Teacher:
         self.split = split
         self.known = known = TeachableFacts(graph, self.settings, split)
         self._phrasings = {key: phrase(relation) for key, relation in known.relations.items()}
+        self._questions = {key: self._asked(relation) for key, relation in known.relations.items()}
         self._sayings = {key: sayings(relation) for key, relation in known.relations.items()}
         self._numbers = [each for each in self.known.asked if each.literal is not None and _number(each.literal.value)]
         self._drawers: dict[Kind, Callable[[random.Random], Lesson | None]] = {
@@ -159,7 +160,7 @@ class Teacher:
             if not choices:
                 return None
             step = rng.choice(choices)
-        template = rng.choice(self._held(self._phrasings[step.relation].questions))
+        template = self._template(step.relation, rng)
         return self._told("two" if hops == 2 else "three", template, filled(template, subject, subject), steps, rng)
 
     def _count(self, rng: random.Random) -> Lesson | None:
@@ -220,19 +221,23 @@ class Teacher:
         return Lesson("compare", question, facts, answer)
 
     def _conflict(self, rng: random.Random) -> Lesson | None:
-        """Two sources disagree: made from one statement and the object of another, so that nothing false is stored."""
+        """Two sources disagree: made from one statement and the object of another, so that nothing false is stored.
+
+        Never marked: reasoning that finds a disagreement hands nothing on, and marked facts that say two things are two
+        answers.
+        """
         chosen = self._start(rng)
         answers = self.known.answers(chosen.subject, chosen.relation)
         others = [each for each in self.known.by_relation[chosen.relation] if each.object not in (None, chosen.object)]
         if len(answers) != 1 or not others:
             return None
-        facts, (place,) = self._evidence([answers], rng, leave=1)
+        facts, (place,) = self._evidence([answers], rng, leave=1, may_mark=False)
         rival = rng.choice(others)
         assert rival.object is not None
         true = facts[place]
         false = Fact(true.subject, true.relation, self.known.label(rival.object), -true.statement,
-                     (chosen.subject, chosen.relation, rival.object), true.step)  # fmt: skip
-        at = rng.randrange(2 if true.step else len(facts) + 1)
+                     (chosen.subject, chosen.relation, rival.object))  # fmt: skip
+        at = rng.randrange(len(facts) + 1)
         facts = (*facts[:at], false, *facts[at:])
         places = sorted((at, place + (at <= place)))
         said = [Copied(facts[i].object, i, "object") for i in places]
@@ -326,12 +331,14 @@ class Teacher:
         *,
         about: Statement | None = None,
         leave: int = 0,
+        may_mark: bool = True,
     ) -> tuple[tuple[Fact, ...], list[int]]:
         """The statements of each step among distractors, and their places.
 
         Args:
             about: what is asked and must not be answered: nothing of this subject and relation is shown.
             leave: places to leave free.
+            may_mark: the steps may be marked.
         """
         needed = [each for answers in steps for each in answers]
         key = about or needed[0]
@@ -350,7 +357,7 @@ class Teacher:
                 others.append(each)
                 wanted.add(what)
         rng.shuffle(others)
-        if rng.random() < self.settings.marked_share:
+        if may_mark and rng.random() < self.settings.marked_share:
             marked = [self.known.fact(each, step) for step, answers in enumerate(steps, 1) for each in answers]
             return (*marked, *map(self.known.fact, others)), list(range(len(marked)))
         order = [*needed, *others]
@@ -417,7 +424,7 @@ class Teacher:
         return rng.choice(self.known.asked)
 
     def _template(self, relation: RelationId, rng: random.Random) -> str:
-        return rng.choice(self._held(self._phrasings[relation].questions))
+        return rng.choice(self._questions[relation])
 
     def _asked_about(self, entity: EntityId, template: str) -> str:
         return filled(template, self.known.label(entity), self.known.label(entity))
@@ -435,6 +442,12 @@ class Teacher:
             if "{subject}" in before and after.strip(" .") == "":
                 return "the one that " + within(before).replace("{subject}", subject).strip()
         return f"the {noun} of {subject}"
+
+    def _asked(self, relation: Relation) -> tuple[str, ...]:
+        """The questions of this split; those in the words of the label are taught, too, and never examined."""
+        questions = phrase(relation).questions
+        plain = plain_phrase(relation).questions if self.split == "train" else ()
+        return (*self._held(questions), *(each for each in plain if each not in questions))
 
     def _held(self, templates: tuple[str, ...]) -> tuple[str, ...]:
         """The phrasings of this split: of several, the last is held back."""
