@@ -50,6 +50,7 @@ class Parrot(Speaker):
         channels: Collection[Channel] = CHANNELS,
         *,
         seed: int | None = None,
+        from_marked: bool = False,
     ) -> list[Said]:
         return [self._parroted(*each) for each in asked]
 
@@ -124,6 +125,51 @@ def test_only_what_the_graph_says_is_let_through(
     assert verify(answer, world.store)
     own = GroundedModel(Parrot(reader_engine, template), world, settings=GroundedSettings(fallback=False, meters=False))
     assert own.ask("What is the capital of Peru?").tokens_generated
+
+
+class Stutterer(Parrot):
+    """Says what is right, but only when asked for the n-th time."""
+
+    def __init__(self, engine: Engine, right_at: int) -> None:
+        super().__init__(engine, "")
+        self.right_at, self.asked = right_at, list[tuple[int | None, bool]]()
+
+    def say_all(
+        self,
+        asked: Sequence[tuple[str, Sequence[Fact]]],
+        channels: Collection[Channel] = CHANNELS,
+        *,
+        seed: int | None = None,
+        from_marked: bool = False,
+    ) -> list[Said]:
+        self.asked.append((seed, from_marked))
+        self.template = "|O| is the capital of |S|." if len(self.asked) == self.right_at else "|O|? Of |S|?"
+        return super().say_all(asked, channels)
+
+
+@pytest.mark.parametrize("right_at", [1, 2, 4, 5])
+def test_it_is_said_anew_until_the_graph_bears_it_out(world: Graph, reader_engine: Engine, right_at: int) -> None:
+    speaker = Stutterer(reader_engine, right_at)
+    model = GroundedModel(speaker, world, settings=GroundedSettings(meters=False, attempts=4))
+    wording = model.word(model.evidence("What is the capital of Peru?")[0])
+    assert wording is not None
+    assert wording.entailed == (right_at <= 4)
+    assert wording.alone.entailed == (right_at == 1)
+    assert "?" in wording.alone.text or right_at == 1
+    assert len(speaker.asked) == min(right_at, 4)
+    assert [from_marked for _, from_marked in speaker.asked] == [False, True, True, True][: len(speaker.asked)]
+    seeds = [seed for seed, _ in speaker.asked]
+    assert seeds[:2] == [None, None][: len(seeds)], "the likeliest words are tried first"
+    assert None not in seeds[2:]
+    assert len(set(seeds[2:])) == len(seeds[2:]), "the same words would be drawn again"
+
+
+def test_without_a_fallback_the_first_words_stand(world: Graph, reader_engine: Engine) -> None:
+    speaker = Stutterer(reader_engine, right_at=2)
+    settings = GroundedSettings(meters=False, fallback=False)
+    answer = GroundedModel(speaker, world, settings=settings).ask("What is the capital of Peru?")
+    assert answer.text == "Peru City? Of Peru?"
+    assert len(speaker.asked) == 1
 
 
 def test_an_untrained_model_changes_no_answer(world: Graph, reader_engine: Engine) -> None:

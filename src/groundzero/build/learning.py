@@ -22,7 +22,8 @@ from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.embed.session import UnfinishedError, embed_graph
 from groundzero.graph.embed.trainer import EmbedObserver, EmbedProgress
 from groundzero.graph.milestones import beside
-from groundzero.ground.tuning import Grounding, stands_beside_texts, tune_on_graph
+from groundzero.ground.tuning import Grounding, tune_on_graph
+from groundzero.ground.vectors import stands_beside_texts
 from groundzero.hardware import peak_memory_bytes
 from groundzero.run import RunDirectory
 from groundzero.run.files import storage_errors

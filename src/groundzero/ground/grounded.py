@@ -4,8 +4,9 @@
              -> the model writes, copying names from the evidence (`speech`)
              -> what it wrote is read back (`claims`), and must be exactly what the graph says
 
-What is not is withheld, and the sentence made by rule stands in its place. So an answer is true to the graph whatever
-the model does, and the model's part is how it reads.
+What is not is withheld; the model says it anew, some times, and if it never says what the graph says, the sentence made
+by rule stands in its place. So an answer is true to the graph whatever the model does, and the model's part is how it
+reads.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class GroundedSettings(Settings):
     """Statements shown to the model at once. An answer that rests on more is worded by rule."""
     fallback: bool = True
     """Withhold what the evidence does not entail and answer by rule instead; off is for examining the model."""
+    attempts: int = Field(default=4, ge=1)
+    """How often the model may say an answer until the evidence entails it. First the likeliest words count; then those
+    that name nothing but what the answer rests on, the likeliest, then drawn ones. 1 where there is no fallback."""
     marks: bool = True
     """Tell the model which statements the answer rests on, and show those first; off, it has to find them."""
     meters: bool = True
@@ -58,6 +62,13 @@ class Wording:
     """None where it was not understood."""
     entailed: bool
     """It says what the graph says: all of it, and nothing else."""
+    first: Wording | None = None
+    """The likeliest words, where they were not entailed and these are."""
+
+    @property
+    def alone(self) -> Wording:
+        """What the model says with nothing withheld: the likeliest words."""
+        return self.first or self
 
     @property
     def text(self) -> str:
@@ -123,14 +134,22 @@ class GroundedModel:
         return self.word_all([evidence], channels)[0]
 
     def word_all(self, found: Sequence[Evidence], channels: Collection[Channel] = CHANNELS) -> list[Wording | None]:
-        """As `word`, for many at once: the engine answers them in one batch."""
+        """As `word`, for many at once: the engine answers them in one batch, and says anew what was not entailed."""
         facts = [self.facts_for(each) for each in found]
-        asked = [(each.question, shown) for each, shown in zip(found, facts, strict=True) if shown]
-        answers = iter(self.speaker.say_all(asked, channels) if asked else ())
-        return [
-            self._judged(evidence, shown, next(answers)) if shown else None
-            for evidence, shown in zip(found, facts, strict=True)
-        ]
+        worded: list[Wording | None] = [None] * len(found)
+        for attempt in range(self.settings.attempts if self.settings.fallback else 1):
+            open_ = [
+                place for place, shown in enumerate(facts) if shown and not ((now := worded[place]) and now.entailed)
+            ]
+            if not open_:
+                break
+            asked = [(found[place].question, facts[place]) for place in open_]
+            seed = self.settings.seed + attempt if attempt > 1 else None
+            answers = self.speaker.say_all(asked, channels, seed=seed, from_marked=attempt > 0)
+            for place, said in zip(open_, answers, strict=True):
+                new, before = self._judged(found[place], facts[place], said), worded[place]
+                worded[place] = new if before is None else replace(new, first=before) if new.entailed else before
+        return worded
 
     def _judged(self, evidence: Evidence, facts: tuple[Fact, ...], said: Said) -> Wording:
         assert evidence.query is not None

@@ -10,11 +10,13 @@ from groundzero.errors import InputError
 from groundzero.generate import Engine, load_engine
 from groundzero.generate.chat import form_of
 from groundzero.graph.graph import Graph
+from groundzero.graph.milestones import beside
 from groundzero.ground.conversation import Conversation
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.reason import Reasoner
 from groundzero.ground.speech import Speaker
-from groundzero.ground.tuning import KIND, vectors_of
+from groundzero.ground.tuning import KIND
+from groundzero.ground.vectors import vectors_if_any, vectors_of
 from groundzero.run import RunDirectory
 
 
@@ -41,7 +43,7 @@ def open_conversation(run: RunDirectory, engine: Engine, graph: Graph | None = N
     A run that was not tuned on facts leaves questions to the reasoner, which words answers by rule.
 
     Raises:
-        InputError: the vectors that the run was tuned with are gone.
+        FormatError: the vectors that the run was tuned with are damaged.
     """
     source: GroundedModel | Reasoner | None = None
     if graph is not None:
@@ -64,10 +66,11 @@ def open_grounded(
 
     Args:
         engine: on the run's model, where one is loaded already.
-        embedding: vectors of the graph, where the model was tuned with some; those it was tuned with when None.
+        embedding: vectors of the graph, where the model was tuned with some. When None, those it was tuned with, if
+            they are of this graph: with another one, or where they are gone, the texts of facts speak alone.
 
     Raises:
-        InputError: the run was not tuned on a graph, or its vectors are gone.
+        InputError: the run was not tuned on a graph, or `embedding` is not this graph's.
         FormatError: a file is damaged.
     """
     tuning = _tuning(run)
@@ -76,11 +79,21 @@ def open_grounded(
             f"{run.path} was not tuned to answer from facts.",
             remedy="Tune it with `gz finetune ground`, or ask the graph alone with --no-model.",
         )
-    folder = embedding or (Path(tuning["embedding"]) if tuning.get("embedding") else None)
-    speaker = Speaker(engine or load_engine(run, device=device), vectors=vectors_of(folder)[0])
+    vectors = vectors_of(embedding, graph)[0] if embedding else vectors_if_any(_embedding(run, tuning), graph)
+    speaker = Speaker(engine or load_engine(run, device=device), vectors=vectors)
     most = tuning.get("settings", {}).get("lessons", {}).get("most_facts")
     settings = settings or GroundedSettings.parse({} if most is None else {"most_facts": most})
     return GroundedModel(speaker, graph, settings=settings, reasoner=reasoner)
+
+
+def _embedding(run: RunDirectory, tuning: Mapping[str, Any]) -> Path | None:
+    """Where the vectors are that a run was tuned with: beside its own graph, wherever the run is now, or where they
+    were."""
+    stored = tuning.get("embedding")
+    if not isinstance(stored, str):
+        return None
+    own = beside(str(run.path / "graph.db"), "embedding")
+    return own if own.exists() else Path(stored)
 
 
 def _location(run: RunDirectory) -> str:

@@ -54,6 +54,11 @@ class Predictor:
                 remedy="Make it again with `gz graph embed`, over a graph large enough to hold statements out.",
             )
         made = self.embedding.transaction
+        if not self.embedding.is_of(graph.store):
+            raise InputError(
+                f"The embedding is of another graph than {graph.location}.",
+                remedy="Give the folder that `gz graph embed` made from this graph.",
+            )
         if made > graph.store.transaction():
             raise InputError(
                 f"The embedding is of transaction {made}, which {graph.location} has not reached.",

@@ -9,7 +9,8 @@ from groundzero.errors import InputError
 from groundzero.generate import Engine, Request, SamplingConfig
 from groundzero.generate.evidence import CHANNELS, Channel, Evidence, surfaces_of
 from groundzero.generate.meter import measure_channels
-from groundzero.generate.request import Completion
+from groundzero.generate.request import Completion, Processor
+from groundzero.ground.finish import Finish, to_be_named
 from groundzero.ground.lessons import Fact
 from groundzero.ground.prompt import FORM, Prompt, Vectors, network_facts, question_ids, question_prompt
 from groundzero.model.copying import SUBJECT
@@ -61,7 +62,7 @@ class Speaker:
     """Words answers with a model that `gz finetune ground` tuned.
 
     Args:
-        vectors: of facts, where the model was tuned with some.
+        vectors: of facts, where the model was tuned with some and these are the graph's.
         max_tokens: longest answer.
 
     Raises:
@@ -72,10 +73,6 @@ class Speaker:
         if not isinstance(engine.model, KnowledgeGPT):
             raise InputError(
                 "This run has no knowledge layers to read facts with.", remedy="Tune it with `gz finetune ground`."
-            )
-        if vectors is None and engine.model.knowledge_config.d_vector:
-            raise InputError(
-                "This run was tuned with the vectors of an embedding.", remedy="Give the folder of `gz graph embed`."
             )
         self.engine, self.max_tokens = engine, max_tokens
         self.vectors = vectors if engine.model.knowledge_config.d_vector else None
@@ -94,12 +91,20 @@ class Speaker:
         channels: Collection[Channel] = CHANNELS,
         *,
         seed: int | None = None,
+        from_marked: bool = False,
     ) -> list[Said]:
         """Answer questions, each from its own facts; the likeliest words, or drawn ones where a seed is given.
 
         Facts that would not fit the context as a prompt are left to the other channels.
+
+        Args:
+            from_marked: copy from those facts only that take a step to the answer, and end where all of that is said
+                (`finish`); where no fact takes a step, as without.
         """
-        requests = [self._request(question, facts, frozenset(channels), seed) for question, facts in asked]
+        requests = [
+            self._request(question, facts, frozenset(channels), seed, from_marked=from_marked)
+            for question, facts in asked
+        ]
         done = self.engine.run(requests)
         return [self._said(completion, facts) for completion, (_, facts) in zip(done, asked, strict=True)]
 
@@ -114,7 +119,15 @@ class Speaker:
         figures = measure_channels(self.engine, request, said.completion, plain_prompt=plain)
         return {name: round(figure, 4) for name, figure in figures.items()}
 
-    def _request(self, question: str, facts: Sequence[Fact], channels: frozenset[Channel], seed: int | None) -> Request:
+    def _request(
+        self,
+        question: str,
+        facts: Sequence[Fact],
+        channels: frozenset[Channel],
+        seed: int | None,
+        *,
+        from_marked: bool = False,
+    ) -> Request:
         tokenizer = self.engine.tokenizer
         ids, islands = self._prompt(question, facts if "prompt" in channels else ())
         if len(ids) + self.max_tokens > self.engine.context and channels & {"attention", "copy"}:
@@ -127,12 +140,17 @@ class Speaker:
             stop_ids=self._ends,
             overflow="stop",
         )
-        evidence = None
+        evidence, processors = None, tuple[Processor, ...]()
+        from_marked = from_marked and any(fact.step for fact in facts)
+        if from_marked:
+            processors = (Finish(tokenizer, to_be_named(facts), self._ends, len(ids)),)
         if facts:
             given = network_facts(tokenizer, facts, channels, self.vectors)
             surfaces = surfaces_of(tokenizer, [(fact.subject, fact.object) for fact in facts])
+            if from_marked:
+                surfaces = tuple(each for each in surfaces if facts[each.fact].step)
             evidence = Evidence(given, surfaces, channels)
-        return Request(ids, sampling, evidence=evidence, islands=islands)
+        return Request(ids, sampling, evidence=evidence, islands=islands, processors=processors)
 
     def _prompt(self, question: str, shown: Sequence[Fact]) -> Prompt:
         """As the model learnt to read it."""

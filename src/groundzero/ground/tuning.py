@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from groundzero.errors import InputError, UsageError
 from groundzero.generate import Engine, Request, SamplingConfig
-from groundzero.graph.embed.embedding import Embedding
 from groundzero.graph.graph import Graph
 from groundzero.ground.classes import LessonLoader
 from groundzero.ground.config import GroundingSettings
-from groundzero.ground.lessons import Fact
 from groundzero.ground.prompt import FORM, Vectors, question_ids
 from groundzero.ground.teacher import Teacher
+from groundzero.ground.vectors import vectors_of
 from groundzero.hardware import choose_device, choose_precision, keep_freed_memory, peak_flops
 from groundzero.model.gpt import GPT
 from groundzero.model.knowledge import KnowledgeGPT, attach_knowledge
@@ -93,7 +90,7 @@ def tune_on_graph(
         config = _config_over(source, config)
     with Graph.open(grounding.graph, read_only=True) as graph:
         _check_unchanged(source if resume else None, graph)
-        vectors, d_vector = vectors_of(grounding.embedding)
+        vectors, d_vector = vectors_of(grounding.embedding, graph)
         tokenizer = Tokenizer.load(source.tokenizer_path)
         observer.message("reading the graph")
         loader = _loader(graph, grounding.settings, config, tokenizer, vectors, d_vector)
@@ -133,47 +130,6 @@ def tune_on_graph(
     with storage_errors(f"write {run.path / 'loss.png'}"):
         plot_loss(run.metrics, run.path / "loss.png")
     return result_of(run, model, outcome)
-
-
-def vectors_of(embedding: Path | None) -> tuple[Vectors | None, int]:
-    """The vectors of facts from a folder of `gz graph embed`, and the width of one of the three.
-
-    Raises:
-        InputError: no such folder, or a kind of embedding whose relations are no vectors of the entities' width.
-    """
-    if embedding is None:
-        return None, 0
-    found = Embedding.load(embedding)
-    width = found.entities_ED.shape[1]
-    if not _is_even(found):
-        raise InputError(
-            f"{embedding} is of the kind {found.config.model}, whose relations have another width than its entities.",
-            remedy="Use transe, distmult or complex.",
-        )
-
-    def vectors(fact: Fact) -> npt.NDArray[np.float32] | None:
-        subject, relation, object_ = fact.ends
-        if not (found.has(subject) and found.has_relation(relation)):
-            return None
-        last = found.vector(object_) if object_ is not None and found.has(object_) else torch.zeros(width)
-        return torch.cat([found.vector(subject), found.relation_vector(relation), last]).float().numpy()
-
-    return vectors, width
-
-
-def stands_beside_texts(embedding: Path) -> bool:
-    """Whether `vectors_of` takes this folder.
-
-    Raises:
-        InputError: there is none.
-        FormatError: it is damaged.
-    """
-    return _is_even(Embedding.load(embedding))
-
-
-def _is_even(embedding: Embedding) -> bool:
-    """Relations are vectors of the entities' width."""
-    return embedding.relations_RW.shape[1] == embedding.entities_ED.shape[1]
 
 
 def _config_over(base: RunDirectory, config: RunConfig) -> RunConfig:

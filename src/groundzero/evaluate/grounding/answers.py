@@ -63,7 +63,7 @@ def _samples(exam: Exam, title: str, sittings: Sequence[Sitting]) -> list[dict[s
         {
             "row": title,
             "question": each.question.text,
-            "answer": respond(each.evidence, exam.graph).text if each.wording is None else each.wording.text,
+            "answer": respond(each.evidence, exam.graph).text if each.wording is None else each.wording.alone.text,
             "right": [names[0] for names in each.question.names] or [each.question.lead],
             "is_right": each.right_alone,
             "withheld": each.fell_back,

@@ -26,6 +26,7 @@ from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Statement
 from groundzero.ground.answer import Answer
 from groundzero.ground.facts import LiveFacts
+from groundzero.ground.grounded import Wording
 from groundzero.ground.query import label_of
 from groundzero.ground.respond import respond
 from groundzero.ground.verify import verify
@@ -68,8 +69,8 @@ def examine_citations(exam: Exam) -> Section:
             answer = answer_of(exam.graph, each)
             proven = verify(answer, exam.graph.store).ok
             answers, verified = answers + 1, verified + proven
-            own = worded(exam.graph, each)
-            alone.add(own)
+            alone.add(worded(exam.graph, each.wording and each.wording.alone, each.mark))
+            own = worded(exam.graph, each.wording, each.shown)
             shown.add(by_rule(answer, proven) if each.fell_back else own)
     measures = (
         share("Citation precision", shown.supporting, shown.citations, aim=0.99),
@@ -97,11 +98,11 @@ def by_rule(answer: Answer, proven: bool) -> Tally:
     return Tally(len(marks), len(held), max(1, len(marks)), len(held))
 
 
-def worded(graph: Graph, sitting: Sitting) -> Tally:
+def worded(graph: Graph, wording: Wording | None, mark: Mark | None) -> Tally:
     """The model's own words. Only what the system understood of them carries citations."""
-    if sitting.wording is None or sitting.mark is None or sitting.mark.refused:
+    if wording is None or mark is None or mark.refused:
         return Tally()
-    return tally(graph, sitting.wording.text, sitting.mark)
+    return tally(graph, wording.text, mark)
 
 
 def tally(graph: Graph, text: str, mark: Mark) -> Tally:

@@ -47,7 +47,7 @@ def examine_comparison(exam: Exam) -> Section:
     """One and two hops, answered in seven ways."""
     started, count = time.perf_counter(), exam.settings.questions
     unmarked = GroundedModel(
-        exam.speaker, exam.graph, settings=exam.model.settings.replace(marks=False), reasoner=exam.reasoner
+        exam.speaker, exam.graph, settings=exam.model.settings.replace(marks=False, attempts=1), reasoner=exam.reasoner
     )
     table: dict[str, list[Measure]] = {}
     for row in _ROWS:

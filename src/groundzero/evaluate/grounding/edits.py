@@ -188,7 +188,7 @@ def _of_words(exam: Exam, model: GroundedModel, tally: _Tally, count: int) -> li
     worded(exam, model, tally.before[:count])
     after = worded(exam, model, tally.after[:count])
     own = [each for each in after if each.wording is not None]
-    says = sum(each.wording.entailed for each in own if each.wording is not None)
+    says = sum(each.wording.alone.entailed for each in own if each.wording is not None)
     right = sum(
         f"[S{number}]" in each.text and name_of(model.graph, new) in each.text
         for each, (number, new) in zip(after, tally.added, strict=False)

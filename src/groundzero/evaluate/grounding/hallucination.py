@@ -38,7 +38,7 @@ def examine_hallucination(exam: Exam) -> Section:
     shown = [_shown(exam, each) for each in sittings]
     alone = [() if each.mark is None else each.mark.claims for each in sittings]
     false = [
-        {"question": each.question.text, "answer": "" if each.wording is None else each.wording.text}
+        {"question": each.question.text, "answer": "" if each.wording is None else each.wording.alone.text}
         for each, claims in zip(sittings, alone, strict=True)
         if any(claim.standing == "contradicted" for claim in claims)
     ]
@@ -64,7 +64,7 @@ def _shown(exam: Exam, sitting: Sitting) -> tuple[Claim, ...]:
     if sitting.refused:
         return ()
     if not sitting.fell_back:
-        return () if sitting.mark is None else sitting.mark.claims
+        return () if sitting.shown is None else sitting.shown.claims
     assert sitting.evidence.result is not None
     judge, found = judge_of(exam), []
     for statement in cited(sitting.evidence.result):

@@ -1,9 +1,10 @@
 """Questions put to the system, as they come out: what reasoning found, what the model made of it, what both are worth.
 
-One generation serves two columns. With the fallback off an answer is whatever the model said; with it on, what the
-evidence does not bear out (`Wording.entailed`) is replaced by the sentence made by rule, which is right where reasoning
-found exactly the right answers. A question that reasoning refuses is answered by neither. An answer that rests on more
-statements than the model is shown is worded by rule, too: it counts as one in which the fallback was used.
+One generation serves two columns. With the fallback off an answer is whatever the model said first; with it on, what
+the evidence does not bear out (`Wording.entailed`) is said anew, and at last replaced by the sentence made by rule,
+which is right where reasoning found exactly the right answers. A question that reasoning refuses is answered by
+neither. An answer that rests on more statements than the model is shown is worded by rule, too: it counts as one in
+which the fallback was used.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from groundzero.evaluate.grounding.setting import Exam
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.ground.answer import Evidence
 from groundzero.ground.grounded import GroundedModel, Wording
-from groundzero.ground.lessons import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,9 @@ class Sitting:
     wording: Wording | None
     """None where there was nothing to word, or too much."""
     mark: Mark | None
-    """What the model's own words are worth; None where it said nothing."""
+    """What the model's own words are worth, the likeliest ones; None where it said nothing."""
+    shown: Mark | None
+    """What those are worth that it said last, where they are shown."""
     reasoned: bool
     """Reasoning found exactly the right answers."""
 
@@ -52,7 +54,7 @@ class Sitting:
     @property
     def right(self) -> bool:
         """Right with the fallback on."""
-        return not self.refused and (self.reasoned if self.fell_back else self.right_alone)
+        return not self.refused and (self.reasoned if self.fell_back else self.shown is not None and self.shown.right)
 
 
 def judge_of(exam: Exam) -> Judge:
@@ -73,13 +75,19 @@ def sit(
 
     Args:
         channels: ways in which the model gets facts; without any it is asked with a closed book.
-        model: over the same graph; the exam's own when None.
+        model: over the same graph; the exam's own when None. With fewer than all channels it has one attempt: it is
+            examined alone.
     """
-    key = f"sitting:{row}:{'+'.join(sorted(channels))}:{(model or exam.model).settings!r}"
+    model = model or exam.model
+    if set(channels) != CHANNELS:
+        model = GroundedModel(
+            model.speaker, model.graph, settings=model.settings.replace(attempts=1), reasoner=model.reasoner
+        )
+    key = f"sitting:{row}:{'+'.join(sorted(channels))}:{model.settings!r}"
     before: list[Sitting] = exam.kept.get(key, [])
     asked = questions(exam, row, exam.settings.questions)[:count]
     if len(before) < len(asked):
-        before = before + _answered(exam, asked[len(before) :], channels, model or exam.model)
+        before = before + _answered(exam, asked[len(before) :], channels, model)
         exam.kept[key] = before
     return before[:count]
 
@@ -88,12 +96,16 @@ def _answered(
     exam: Exam, asked: Sequence[Question], channels: Collection[Channel], model: GroundedModel
 ) -> list[Sitting]:
     judge, done = judge_of(exam), list[Sitting]()
+
+    def marked(question: Question, wording: Wording | None) -> Mark | None:
+        return None if wording is None else judge.mark(question, wording.said, wording.facts if channels else ())
+
     for batch in batches(asked, exam.settings.batch):
         found = [_evidence(exam, question) for question in batch]
-        wordings = model.word_all(found, channels)
-        for question, evidence, wording in zip(batch, found, wordings, strict=True):
-            mark = None if wording is None else judge.mark(question, wording.said, _shown(wording, channels))
-            done.append(Sitting(question, evidence, wording, mark, judge.by_rule(question, evidence)))
+        for question, evidence, wording in zip(batch, found, model.word_all(found, channels), strict=True):
+            alone = marked(question, None if wording is None else wording.alone)
+            last = marked(question, wording) if wording and wording.first else alone
+            done.append(Sitting(question, evidence, wording, alone, last, judge.by_rule(question, evidence)))
         exam.advance(len(batch))
     return done
 
@@ -104,7 +116,3 @@ def _evidence(exam: Exam, question: Question) -> Evidence:
     if question.text not in known:
         known[question.text] = exam.model.evidence(question.text)[0]
     return known[question.text]
-
-
-def _shown(wording: Wording, channels: Collection[Channel]) -> tuple[Fact, ...]:
-    return wording.facts if channels else ()

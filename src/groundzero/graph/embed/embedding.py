@@ -29,10 +29,13 @@ from groundzero.graph.embed.models import make_model
 from groundzero.graph.embed.ranking import question_vectors
 from groundzero.graph.embed.splits import Ids
 from groundzero.graph.nouns import EntityId, RelationId, Transaction
+from groundzero.graph.store import Reader
 from groundzero.run.files import read_sealed, sha256_of, storage_errors, write_atomic, write_sealed
 
 SCHEMA_VERSION = 1
 _FILE, _VECTORS = "embedding.json", "vectors.safetensors"
+_WITNESSES, _ALIKE = 64, 0.9
+"""Entities that tell one graph from another, and the share of them that must have their keys."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Embedding:
     """How sure to be of predicted answers; None where nothing was held out to fit it on."""
     figures: dict[str, Any] = field(default_factory=dict)
     """What training and evaluation measured: mrr, hits_at_10, loss, accuracy, seconds, ..."""
+    witnesses: dict[EntityId, str] = field(default_factory=dict)
+    """Keys of some entities, by which a graph is known again (`is_of`); none where no graph was embedded."""
 
     def __post_init__(self) -> None:
         self._entity_row = {int(entity): row for row, entity in enumerate(self.entity_ids)}
@@ -74,6 +79,11 @@ class Embedding:
     @property
     def n_entities(self) -> int:
         return len(self.entity_ids)
+
+    def is_of(self, store: Reader) -> bool:
+        """Whether the ids here are this graph's: it, a copy of it, or what has become of either by edits."""
+        found = sum(_key(store, entity) == key for entity, key in self.witnesses.items())
+        return found >= _ALIKE * len(self.witnesses)
 
     def has(self, entity: EntityId) -> bool:
         """Whether the entity has a vector."""
@@ -196,6 +206,7 @@ class Embedding:
                     "platt": _numbers(self.platt),
                     "answers": self.answers and [_numbers(self.answers.objects), _numbers(self.answers.subjects)],
                     "figures": self.figures,
+                    "witnesses": {str(entity): key for entity, key in self.witnesses.items()},
                     "vectors_sha256": sha256_of(folder / _VECTORS),
                 },
             )
@@ -238,6 +249,7 @@ class Embedding:
             platt=Platt(slope, offset),
             answers=AnswerCurves(*(Platt(*each) for each in curves)) if (curves := content.get("answers")) else None,
             figures=content["figures"],
+            witnesses={int(entity): key for entity, key in content.get("witnesses", {}).items()},
         )
 
     def _scores(self, row: int, relation_row: int, *, backward: bool) -> Tensor:
@@ -266,6 +278,19 @@ class Embedding:
             raise InputError(
                 f"Relation {relation} has no vector.", remedy="It is new or joins no entities; run `gz graph embed`."
             ) from None
+
+
+def witnesses_of(store: Reader, entity_ids: Ids) -> dict[EntityId, str]:
+    """Some entities, evenly spread, with their keys."""
+    chosen = entity_ids[np.linspace(0, len(entity_ids) - 1, min(_WITNESSES, len(entity_ids)), dtype=np.int64)]
+    return {int(entity): store.entity(int(entity)).key for entity in chosen}
+
+
+def _key(store: Reader, entity: EntityId) -> str:
+    try:
+        return store.entity(entity).key
+    except InputError:
+        return ""
 
 
 def _numbers(curve: Platt) -> list[float]:

@@ -19,10 +19,11 @@ from groundzero.graph.embed.calibration import Platt, calibration_error, fit_pla
 from groundzero.graph.embed.checkpoint import discard_training, resume_training, save_training
 from groundzero.graph.embed.classification import Thresholds, classify, fit_thresholds, hard_negatives, score_triples
 from groundzero.graph.embed.config import EmbedConfig
-from groundzero.graph.embed.embedding import Embedding
+from groundzero.graph.embed.embedding import Embedding, witnesses_of
 from groundzero.graph.embed.ranking import evaluate_ranking
 from groundzero.graph.embed.splits import Ids, Splits, split_triples
 from groundzero.graph.embed.trainer import EmbeddingTrainer, EmbedObserver
+from groundzero.graph.nouns import EntityId
 from groundzero.graph.store import Reader
 from groundzero.metrics import MetricLog
 from groundzero.run.files import storage_errors
@@ -79,7 +80,7 @@ def embed_graph(
     splits = split_triples(rows, len(entity_ids), len(relation_ids), held_out=HELD_OUT, seed=config.seed)
     return train_embedding(
         config, splits, folder, entity_ids=entity_ids, relation_ids=relation_ids, transaction=transaction,
-        resume=resume, observer=observer, should_stop=should_stop,
+        witnesses=witnesses_of(store, entity_ids), resume=resume, observer=observer, should_stop=should_stop,
     )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def train_embedding(
     entity_ids: Ids | None = None,
     relation_ids: Ids | None = None,
     transaction: int = 0,
+    witnesses: dict[EntityId, str] | None = None,
     resume: bool = False,
     observer: EmbedObserver | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -101,6 +103,7 @@ def train_embedding(
     Args:
         negatives: labelled negatives for thresholds and classification; hard ones are made where there are none.
         entity_ids, relation_ids: the graph's ids of rows 0..n-1; the row numbers themselves if left out.
+        witnesses: see `Embedding.witnesses`.
 
     Raises:
         UsageError: `folder` holds a training that was not finished, and `resume` was not given.
@@ -131,6 +134,7 @@ def train_embedding(
         entity_ids=np.arange(splits.n_entities) if entity_ids is None else entity_ids,
         relation_ids=np.arange(splits.n_relations) if relation_ids is None else relation_ids,
         transaction=transaction,
+        witnesses=witnesses or {},
     )
     embedding.figures = {**_training_figures(trainer), **measure(embedding, splits, negatives)}
     embedding.save(folder)
