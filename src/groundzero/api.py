@@ -292,7 +292,7 @@ def ask(
         embedding: of the graph, or its folder: what the graph does not say is predicted where it is likely.
         threshold: least probability of a prediction, 0 to 1.
         remember: keep a question that the graph does not answer beside it, where that can be written (`gz graph gaps`).
-        settings: fields of `GroundedSettings`: fallback, most_facts, meters, seed.
+        settings: fields of `GroundedSettings`: fallback, attempts, most_facts, meters, seed.
 
     Raises:
         UsageError: neither run nor graph is given.

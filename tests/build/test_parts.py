@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundzero.build import doctor, page, text
-from groundzero.build.budget import CLOSING_S, FLOOR, WEIGHTS, Budget, share
+from groundzero.build.budget import CLOSING_S, CLOSING_SHARE, EXAM_S, FLOOR, WEIGHTS, Budget, share
 from groundzero.build.config import BuildConfig
 from groundzero.build.embedded import add_embedded_facts
 from groundzero.build.exam import summary
@@ -140,7 +140,9 @@ def test_shares_never_come_to_more_than_there_is(minutes: float, part: float, fi
 def test_what_a_stage_leaves_over_the_later_ones_share() -> None:
     ahead = ("ground", "exam")
     assert share(600, 100, "ground", ahead) > share(600, 200, "ground", ahead)
-    assert share(600, 0, "exam", ("exam",)) == pytest.approx(600 - CLOSING_S)
+    assert share(100, 0, "exam", ("exam",)) == pytest.approx(100 * (1 - CLOSING_SHARE))
+    assert share(600, 0, "exam", ("exam",)) == EXAM_S
+    assert share(3600, 0, "ground", ahead) == pytest.approx(3600 - CLOSING_S - EXAM_S), "what the exam does not need"
     assert share(60, 1e9, "exam", ("exam",)) == pytest.approx(FLOOR * 60 * WEIGHTS["exam"] / sum(WEIGHTS.values()))
     assert share(1, 1e9, "exam", ("exam",)) == 1
 

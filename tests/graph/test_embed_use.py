@@ -28,6 +28,7 @@ from groundzero.graph.embed.models import initial_tables
 from groundzero.graph.embed.newcomers import add_newcomers, closed_form, refresh
 from groundzero.graph.embed.session import UnfinishedError, embed_graph, train_embedding
 from groundzero.graph.embed.splits import Known, Splits
+from groundzero.graph.nouns import Entity
 
 MODELS = [("transe", 1), ("transe", 2), ("distmult", 2), ("complex", 2), ("rotate", 2)]
 E, R = 12, 3
@@ -435,11 +436,16 @@ def test_a_shorter_training_in_the_same_folder_is_not_taken_for_the_longer(data_
 class FakeStore:
     """Just enough of a store: triples with ids far from 0."""
 
-    def __init__(self, triples: np.ndarray) -> None:
-        self._triples = triples
+    def __init__(self, triples: np.ndarray, name: str = "") -> None:
+        self._triples, self._name = triples, name
 
     def transaction(self) -> int:
         return 17
+
+    def entity(self, entity: int) -> Entity:
+        if entity not in self._triples[:, [0, 2]]:
+            raise InputError(f"There is no entity {entity}.", remedy="Name another.")
+        return Entity(entity, f"{self._name}{entity}", label="")
 
     def triples(self, *, at: int | None = None) -> np.ndarray:
         assert at == 17
@@ -453,6 +459,10 @@ def test_a_store_is_embedded_at_its_transaction(data_dir, tmp_path) -> None:
     assert embedding.transaction == 17
     assert set(embedding.entity_ids.tolist()) == set(triples[:, [0, 2]].reshape(-1).tolist())
     assert embedding.has_relation(int(triples[0, 1]))
+    kept = Embedding.load(tmp_path)
+    assert kept.is_of(FakeStore(triples))
+    assert not kept.is_of(FakeStore(triples, "another's ")), "the same numbers, and other things"
+    assert not kept.is_of(FakeStore(triples + 100_000))
     assert embedding.figures["test_triples"] == pytest.approx(0.05 * len(triples), rel=0.02)
     with pytest.raises(InputError, match="no statements"):
         embed_graph(FakeStore(np.empty((0, 3), np.int64)), EmbedConfig(dim=16), tmp_path / "empty")

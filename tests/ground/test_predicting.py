@@ -201,6 +201,10 @@ def test_an_embedding_that_cannot_be_believed_is_refused(graph: Graph, tmp_path:
     strange.transaction = graph.transaction + 1
     with pytest.raises(InputError, match="has not reached"):
         Predictor(graph, strange)
+    foreign = foreteller(graph)
+    foreign.witnesses = dict.fromkeys(foreign.entity_ids.tolist(), "somebody")
+    with pytest.raises(InputError, match="another graph"):
+        Predictor(graph, foreign)
     with pytest.raises(InputError):
         Predictor(graph, tmp_path / "none")
 

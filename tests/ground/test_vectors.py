@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_another_graph_has_none(world: Graph, world_path: Path, embedding: Path,
         with other.store.writer() as writer:
             things = [writer.add_entity(f"thing {n}", label=f"Thing {n}") for n in range(40)]
             relation = writer.add_relation("near", label="near")
-            for one, two in zip(things, things[1:], strict=False):
+            for one, two in pairwise(things):
                 writer.add_statement(one, relation, two)
         other.refresh()
         assert vectors_if_any(embedding, other) is None

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 WEIGHTS: Mapping[str, float] = {"pretrain": 30.0, "embed": 3.0, "ground": 55.0, "exam": 12.0}
 """Of what is left. A base that reads well is a beginning; reading facts is learnt in tuning."""
+EXAM_S = 150.0
+"""For the exam at most: some hundred questions of each kind, whose figures more time would hardly sharpen."""
 CLOSING_S = 12.0
 """Kept for the end: samples and the report."""
 CLOSING_SHARE = 0.06
@@ -54,4 +56,9 @@ def share(seconds: float, spent: float, stage: str, ahead: Sequence[str]) -> flo
     left = seconds - spent - min(CLOSING_S, CLOSING_SHARE * seconds)
     total = sum(WEIGHTS.get(name, 0.0) for name in ahead)
     least = FLOOR * seconds * WEIGHTS[stage] / sum(WEIGHTS.values())
-    return max(LEAST_S, least, left * WEIGHTS[stage] / total)
+    if "exam" not in ahead:
+        return max(LEAST_S, least, left * WEIGHTS[stage] / total)
+    exam = min(EXAM_S, left * WEIGHTS["exam"] / total)
+    if stage == "exam":
+        return max(LEAST_S, min(EXAM_S, least), exam)
+    return max(LEAST_S, least, (left - exam) * WEIGHTS[stage] / (total - WEIGHTS["exam"]))
