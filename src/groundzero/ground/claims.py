@@ -24,7 +24,7 @@ from groundzero.ground.speech import Said, Span
 _FIRST = 0xE000
 """Private-use characters stand for spans; a text that holds some of its own is not understood."""
 _SPAN = "[\ue000-\uf8ff]"
-_LIST = f"{_SPAN}(?:, {_SPAN})*(?: and {_SPAN})?"
+_LIST = f"{_SPAN}(?:(?:, {_SPAN})* and {_SPAN})?"
 _LEAD = re.compile(r"(Yes|No|\d+): ")
 _COMPARED = re.compile(f"({_SPAN}) with ({_SPAN}); ({_SPAN}) has ({_SPAN})")
 Sayings = Callable[[RelationId], Sequence[str]]
@@ -119,8 +119,10 @@ def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], sayi
         pairs = [(span(compared[1]).text, span(compared[2]).text), (span(compared[3]).text, span(compared[4]).text)]
         return _stated(pairs, here[0].fact.ends[1], facts)
     for relation in dict.fromkeys(each.fact.ends[1] for each in here):
-        for template in _also_of_many(sayings(relation)):
+        for template, many in _also_of_many(sayings(relation)):
             for subjects, objects in _readings(template, sentence):
+                if many is not None and many != (len(subjects if template.startswith("{subject}") else objects) > 1):
+                    continue  # "A are the capital of B": true, and not let through like this
                 pairs = [(span(one).text, span(other).text) for one, other in product(subjects, objects)]
                 found = _stated(pairs, relation, facts)
                 if found is not None:
@@ -128,13 +130,16 @@ def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], sayi
     return None
 
 
-def _also_of_many(templates: Sequence[str]) -> Iterator[str]:
-    """Each sentence, and where its verb has another form when it begins with a list, that too."""
+def _also_of_many(templates: Sequence[str]) -> Iterator[tuple[str, bool | None]]:
+    """Each sentence, and where its verb has another form when it begins with a list, that too.
+
+    With each: whether it begins with several; None where that changes nothing.
+    """
     for template in templates:
-        yield template
-        for end in ("{subject}", "{object}"):
-            if (plural := for_many(template, end)) != template:
-                yield plural
+        plural = next((many for end in ("{subject}", "{object}") if (many := for_many(template, end)) != template), "")
+        yield template, False if plural else None
+        if plural:
+            yield plural, True
 
 
 def _readings(template: str, sentence: str) -> Iterator[tuple[list[str], list[str]]]:
