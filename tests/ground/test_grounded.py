@@ -330,3 +330,31 @@ def test_marks_stand_behind_what_they_prove(world: Graph) -> None:
     (number,) = lesson.cited
     assert f"[S{number}]" in text
     assert text.replace(f" [S{number}]", "") == lesson.text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_understood"),
+    [
+        ("A and B share a border with P.", True),
+        ("A and B shares a border with P.", False),
+        ("A share a border with P.", False),
+        ("A shares a border with P.", True),
+        ("P shares a border with A and B.", True),
+        ("P shares a border with A, B.", False),
+        ("P shares a border with A, B and C.", True),
+        ("P shares a border with A and B and C.", False),
+    ],
+)
+def test_only_what_is_written_well_is_let_through(world: Graph, text: str, is_understood: bool) -> None:
+    border = world.store.find_relation("shares border with")
+    assert border is not None
+    facts = [Fact("P", "shares border with", name, n, (1, border, n)) for n, name in enumerate("ABC", 2)]
+    facts += [Fact(name, "shares border with", "P", n + 10, (n, border, 1)) for n, name in enumerate("ABC", 2)]
+    spans = []
+    for place, letter in enumerate(text):
+        if letter in "ABCP" and not text[place + 1 : place + 2].isalpha():
+            fact = next(each for each in facts if letter in (each.subject, each.object))
+            spans.append(Span(place, place + 1, fact, letter == fact.subject))
+    said = Said(text, tuple(spans), (70, 71), 2, True)
+    told = read_claims(said, facts, lambda relation: sayings(world.relation(relation)))
+    assert (told is not None) == is_understood

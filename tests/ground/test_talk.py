@@ -35,6 +35,7 @@ class Chatter(Speaker):
         channels: Collection[Channel] = CHANNELS,
         *,
         seed: int | None = None,
+        from_marked: bool = False,
     ) -> list[Said]:
         assert all(not facts for _, facts in asked), "small talk has no facts"
         return [Said(self.text, (), (70, 71), 0, self.ended) for _ in asked]

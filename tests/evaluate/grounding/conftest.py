@@ -16,6 +16,7 @@ from groundzero.generate import Engine
 from groundzero.generate.evidence import CHANNELS, Channel
 from groundzero.graph.graph import Graph
 from groundzero.graph.nouns import Literal
+from groundzero.graph.phrasing import for_many
 from groundzero.ground.grounded import GroundedModel, GroundedSettings
 from groundzero.ground.lessons import REFUSAL, Fact, LessonSettings
 from groundzero.ground.names import made_up
@@ -88,6 +89,7 @@ class Scripted(Speaker):
         channels: Collection[Channel] = CHANNELS,
         *,
         seed: int | None = None,
+        from_marked: bool = False,
     ) -> list[Said]:
         return [self.answer(question, facts if channels else ()) for question, facts in asked]
 
@@ -118,7 +120,9 @@ class Truthful(Scripted):
 
     @staticmethod
     def sentence(text: str, spans: list[Span], facts: Sequence[Fact], inverse: bool) -> tuple[str, list[Span]]:
-        before, after = TEMPLATES[facts[0].relation].split("{subject}")
+        template = TEMPLATES[facts[0].relation]
+        template = for_many(template, "{subject}") if inverse and len(facts) > 1 else template
+        before, after = template.split("{subject}")
         after, end = after.split("{object}")
         text += before
         text, spans = listed(text, spans, facts if inverse else facts[:1], True)
