@@ -43,6 +43,7 @@ def test_a_fact_has_the_vectors_of_its_ends(world: Graph, embedding: Path) -> No
     found = vectors(fact)
     assert found is not None
     assert found.shape == (24,)
+    assert [float(np.linalg.norm(part)) for part in np.split(found, 3)] == pytest.approx([1, 1, 1], rel=1e-6)
     subject, relation, object_ = fact.ends
     turned = vectors(replace(fact, ends=(object_ or 0, relation, subject)))
     assert turned is not None

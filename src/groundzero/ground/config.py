@@ -20,7 +20,7 @@ class ChannelSettings(Settings):
     """Facts written into the prompt."""
     attention_share: float = Field(0.8, ge=0, le=1)
     """Blocks that read the facts' vectors."""
-    copy_share: float = Field(0.8, ge=0, le=1)
+    copy_share: float = Field(0.85, ge=0, le=1)
     """Spans copied from the facts. In the other lessons names are spelt, as the prompt has them."""
 
 
