@@ -11,6 +11,7 @@ of the facts that were given, so that a claim is always a statement:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -85,12 +86,16 @@ def entails(query: Query, result: Result, told: Told) -> bool:
 
 
 def marked(said: Said, told: Told) -> str:
-    """The text with the statement behind the last name of each claim: `Lima is the capital of Peru [S12].`"""
+    """The text with the statement behind the last name of each claim, `Lima is the capital of Peru [S12].`; of names in
+    a list, behind each: `Chile [S1] and Bolivia [S2] share a border with Peru.`"""
+    subjects, objects = Counter(each.subject for each in told.claims), Counter(each.object for each in told.claims)
     marks: dict[int, list[int]] = {}
     for fact in told.claims:
+        shared = {name for name, count in ((fact.subject, subjects), (fact.object, objects)) if count[name] > 1}
         spans = [span for span in said.spans if span.text in (fact.subject, fact.object)]
-        both = [span for span in spans if span.fact.statement == fact.statement] or spans
-        marks.setdefault(max(span.end for span in both), []).append(fact.statement)
+        own = [span for span in spans if span.text not in shared] or spans
+        exact = [span for span in own if span.fact.statement == fact.statement] or own
+        marks.setdefault(max(span.end for span in exact), []).append(fact.statement)
     text, at = "", 0
     for end, statements in sorted(marks.items()):
         text += said.text[at:end] + " " + "".join(f"[S{number}]" for number in statements)
