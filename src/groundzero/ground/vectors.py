@@ -67,8 +67,8 @@ def stands_beside_texts(embedding: Path) -> bool:
 
 
 def _looked_up(embedding: Embedding) -> Vectors:
-    # As long as `FactEncoder` expects. Those of TransE come 9 long on Wiki27K, and drowned texts and marks: a model tuned
-    # with them listed 31 % right by itself, and 46 % when they were taken away from it.
+    # As long as `FactEncoder` expects. TransE leaves them 9 or 10 long, which drowned texts and marks: a model tuned so
+    # on CoDEx-S listed 31 % right by itself, and 46 % when its vectors were taken away.
     entities_ED, relations_RD = normalize(embedding.entities_ED.float()), normalize(embedding.relations_RW.float())
     nothing_D = torch.zeros(entities_ED.shape[1])
 
