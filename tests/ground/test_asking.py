@@ -200,6 +200,24 @@ def test_an_edit_shows_in_the_next_answer(tmp_path: Path) -> None:
         assert before.graph.transaction < after.graph.transaction
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Can you tell me {}?", "Could you please tell me what {} is?", "Do you know {}?", "I'd like to know {}.",
+        "I would like to know: what is {}?", "Please tell me {}", "Hello! Would you give me {}, please?",
+        "We want to know what {} is", "I wonder what {} is.",
+    ],
+)  # fmt: skip
+def test_courtesy_asks_for_nothing(reasoner: Reasoner, asked: str) -> None:
+    """Neither for a verdict ("do you know ..."), nor for a relation ("I would like ...")."""
+    plain = reasoner.ask("What is the capital of Peru?")
+    answer = reasoner.ask(asked.format("the capital of Peru"))
+    assert plain.status == "asserted"
+    assert (answer.status, answer.citations, answer.query) == (plain.status, plain.citations, plain.query)
+    whether = reasoner.ask("Can you tell me whether Lima is the capital of Peru?")
+    assert whether.text.startswith("Yes: ")
+
+
 def test_literals_are_seen_from_the_first_one_on(tmp_path: Path) -> None:
     with Graph.open(tmp_path / "small.db", create=True) as graph:
         with graph.store.writer() as writer:

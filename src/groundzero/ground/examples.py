@@ -22,7 +22,7 @@ from groundzero.ground.conjunction import Mentioned
 from groundzero.ground.learning import Branches, Pair
 from groundzero.ground.link import Link, Linker
 from groundzero.ground.search import PathSearch
-from groundzero.ground.words import Word, read_words
+from groundzero.ground.words import Word, read_question
 
 FRONTIERS = 2000
 """Paths followed at each hop while looking for those that lead to the answers."""
@@ -74,7 +74,7 @@ class Teacher:
         return [pair for pair in found if pair is not None]
 
     def _pair(self, example: Example) -> Pair | None:
-        words = tuple(read_words(example.question))
+        words = tuple(read_question(example.question))
         links = [link for link in self._linker.link(example.question, words) if link.exact][:4]
         wanted = self._wanted(example.answers)
         best: tuple[float, Pair] | None = None

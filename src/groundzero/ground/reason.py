@@ -38,7 +38,7 @@ from groundzero.ground.symbols import to_query
 from groundzero.ground.verdicts import SINGLE
 from groundzero.ground.weights import carried_over
 from groundzero.ground.wording import step_words
-from groundzero.ground.words import Word, read_words
+from groundzero.ground.words import Word, read_question
 from groundzero.settings import Settings
 
 AMBIGUOUS = 0.35
@@ -128,7 +128,7 @@ class Reasoner:
     def retrieve(self, question: str, *, limit: int = 50) -> list[Retrieved]:
         """The statements that bear most on a question, most relevant first."""
         self.refresh()
-        words = read_words(question)
+        words = read_question(question)
         links = self.linker.link(question, words)[: self.config.mentions]
         return Retriever(self.graph, self.scorer).retrieve(words, links, limit=limit)
 
@@ -150,7 +150,7 @@ class Reasoner:
     def _evidence(self, question: str) -> tuple[Evidence, Seconds]:
         started = time.perf_counter()
         at = self.refresh()
-        words = read_words(question)
+        words = read_question(question)
         links = self.linker.link(question, words)[: self.config.mentions]
         linked = time.perf_counter()
         found = self._conclude(question, words, links, at)

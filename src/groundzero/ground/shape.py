@@ -11,7 +11,7 @@ from groundzero.ground.hops import HopTable
 from groundzero.ground.lexicon import load_lexicon
 from groundzero.ground.words import Word, content, stems
 
-_ASKING = frozenset(("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can"))
+_ASKING = frozenset(("is", "are", "was", "were", "does", "do", "did", "has", "have", "had", "can", "whether", "if"))
 _WHETHER = frozenset(product(("is", "was"), ("it", "this", "that"), ("true", "right", "correct", "so")))
 """What may stand before a claim: "is it true that"."""
 _COUNTING = (("how", "many"), ("number", "of"), ("count", "of"), ("total", "of"))

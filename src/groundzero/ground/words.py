@@ -6,6 +6,7 @@ carry no relation. Words of other languages fall through the rules unchanged, so
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -87,6 +88,26 @@ def read_words(text: str) -> list[Word]:
                 token, start = token[len(prefix) :], start + len(prefix)  # noqa: PLW2901 - the rest of the same token
         words.append(Word(token, stem(token), start, end))
     return words
+
+
+_COURTESY = re.compile(
+    r"""\W*(?:(?:hi|hello|hey|please|thanks|okay|ok|so|well)\b\W*)*
+        (?:(?:can|could|would|will)\s+you\s+(?:please\s+|kindly\s+)?(?:tell|say|show|give|let)\b(?:\s+to)?
+              (?:\s+(?:me|us))?(?:\s+know)?
+          |do\s+you\s+(?:happen\s+to\s+)?know
+          |(?:i|we)(?:\s+would|\s+should|['\u2019]d)\s+(?:like|love)\s+to\s+(?:know|ask|hear|learn)
+          |(?:i|we)\s+(?:want|need|wish)\s+to\s+know
+          |(?:i|we)\s+(?:wonder|am\s+wondering|are\s+wondering)
+          |(?:tell|show|give)\s+(?:me|us))\b\W*(?:please\b\W*)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def read_question(text: str) -> list[Word]:
+    """The words of what is asked, without "could you please tell me": that asks for no verdict, and for no relation."""
+    words, courtesy = read_words(text), _COURTESY.match(text)
+    asked = [word for word in words if courtesy is None or word.start >= courtesy.end()]
+    return asked or words
 
 
 _KIN_TEXT = """
