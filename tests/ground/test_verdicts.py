@@ -18,6 +18,7 @@ Ada|member of political party|Greens; Greens|member of|Green Union; Green Union|
 Bavaria|shares border with|Hesse; Wiesbaden|capital of|Hesse; Ada|instrument|piano; Ada|instrument|voice
 piano|instance of|instrument; The Inn|narrative location|Florence; Florence|country|Italy
 Kiel|location of formation|Marktbreit; Marktbreit|location|Franconia; Acme|parent organization|Holding
+Main|flows through|Marktbreit; Marktbreit|crossed by|Main; Main|flows into|Rhine; Rhine|flows into|North Sea
 """
 
 
@@ -90,3 +91,18 @@ def test_chains_in_common_words(reasoner: Reasoner, question: str, answers: set[
 def test_how_many_answers_there_are_asks_for_no_further_hop(reasoner: Reasoner) -> None:
     answer = reasoner.ask("How many answers are there: Where is The Inn set?")
     assert [step.to for step in answer.path] == ["Florence"]
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("Which river flows through Marktbreit?", {"Main"}),  # and not what that flows into
+        ("What rivers flow into the North Sea?", {"Rhine"}),
+        ("Which sea does the Rhine flow into?", {"North Sea"}),
+        ("What place is Wiesbaden the capital of?", {"Hesse"}),  # and not where that is
+    ],
+)
+def test_a_question_that_names_the_kind_of_answer_is_a_sentence_all_the_same(
+    reasoner: Reasoner, question: str, wanted: set[str]
+) -> None:
+    assert named(reasoner, question) == wanted

@@ -42,6 +42,13 @@ _PASSED_OVER = frozenset("is are was were be do does did has have had a an the".
 """Words that a question puts elsewhere than a sentence does, or leaves out."""
 _INSIDE = ((_END, "in", _END), (_END, stem("located"), "in", _END), (_END, "part", "of", _END))
 """Sentences of being in a place."""
+_WHICH = ("which", "what")
+_KIND_WORDS = 4
+"""Longest "which" with the kind of thing it asks for."""
+_MANIFEST = 4
+"""Length of a sentence, both ends included, that cannot be of any relation but one by chance."""
+_ALIKE = 2
+"""Relations that such a sentence may be of: one, or one and what leads back from it."""
 _ENDS = re.compile(r"\{(subject|object)\}")
 
 Key = tuple[str, ...]
@@ -85,10 +92,23 @@ class Sentences:
         return tuple(self._said.get(key, ()))
 
     def asked(self, words: Sequence[Word], said: frozenset[int], link: Link) -> frozenset[int]:
-        """Hops that a question about one thing asks for in the very words that the graph has for it."""
+        """Hops that a question about one thing asks for in the very words that the graph has for it.
+
+        Also with the kind of the answer named, "which river flows through E" and "what country is E the capital of": a
+        sentence with the wh-phrase for its other end, in two words or more.
+        """
         parts = range(link.first), range(link.last, len(words))
-        row = [_telling([words[place] for place in part if place not in said]) for part in parts]
-        return frozenset(self._asked.get((*row[0], _END, *row[1]), ()))
+        before, behind = ([words[place] for place in part if place not in said] for part in parts)
+        found = self._asked.get((*_telling(before), _END, *_telling(behind)), frozenset[int]())
+        if found or not before or before[0].text not in _WHICH:
+            return frozenset(found)
+        for kind in range(2, min(len(before), _KIND_WORDS) + 1):
+            moved, kept = _telling(before[kind:]), _telling(behind)
+            key = (_END, *moved, _END, *kept) if moved else (_END, *kept, _END)
+            ways = self.read(key) if len(key) >= _MANIFEST else ()
+            if 0 < len(ways) <= _ALIKE:
+                return frozenset(code ^ (forwards == bool(moved)) for code, forwards in ways)
+        return frozenset()
 
 
 class Standing(IntEnum):
