@@ -41,7 +41,7 @@ class GroundedSettings(Settings):
     """Statements shown to the model at once. An answer that rests on more is worded by rule."""
     fallback: bool = True
     """Withhold what the evidence does not entail and answer by rule instead; off is for examining the model."""
-    attempts: int = Field(default=4, ge=1)
+    attempts: int = Field(default=6, ge=1)
     """How often the model may say an answer until the evidence entails it. First the likeliest words count; then those
     that name nothing but what the answer rests on, the likeliest, then drawn ones. 1 where there is no fallback."""
     marks: bool = True
