@@ -120,6 +120,7 @@ def test_yes_and_no(reasoner: Reasoner) -> None:
         ("What is the capital of Atlantis?", "no_entity"),
         ("Who are you?", "no_entity"),
         ("What is the favourite colour of Ana Ruiz?", "no_relation"),
+        ("What is the password of Ana Ruiz?", "no_relation"),  # "passed away" is how people say "died"
         ("Where did Ana Ruiz die?", "no_fact"),
         ("When did Luis Vega die?", "no_relation"),
         ("What is the occupation of Luis Vega?", "no_fact"),

@@ -302,6 +302,8 @@ def _likeness(word: str, other: str) -> float:
     """0, or how surely two stems are forms or misspellings of one word."""
     if len(other) < 4 or abs(len(word) - len(other)) > 4 or word[0] != other[0] or other in SILENT:
         return 0.0
+    if len(word) >= 2 * len(other):  # a password is no way to pass
+        return 0.0
     similarity = float(JaroWinkler.similarity(word, other))
     return 0.8 * similarity if similarity >= NEAR else 0.0
 
