@@ -100,6 +100,8 @@ def test_how_many_answers_there_are_asks_for_no_further_hop(reasoner: Reasoner) 
         ("What rivers flow into the North Sea?", {"Rhine"}),
         ("Which sea does the Rhine flow into?", {"North Sea"}),
         ("What place is Wiesbaden the capital of?", {"Hesse"}),  # and not where that is
+        ("Which party is Cleo's spouse's spouse a member of?", {"Greens"}),
+        ("What instrument does Ben's spouse play?", {"piano", "voice"}),  # and not who that is
     ],
 )
 def test_a_question_that_names_the_kind_of_answer_is_a_sentence_all_the_same(

@@ -24,7 +24,7 @@ import numpy as np
 from groundzero.graph.nouns import EntityId, Relation
 from groundzero.graph.phrasing import phrase, sayings
 from groundzero.ground.link import Link
-from groundzero.ground.words import Word, read_words, stem
+from groundzero.ground.words import SILENT, Word, read_words, stem
 
 if TYPE_CHECKING:
     from groundzero.ground.hops import HopTable
@@ -100,9 +100,12 @@ class Sentences:
         parts = range(link.first), range(link.last, len(words))
         before, behind = ([words[place] for place in part if place not in said] for part in parts)
         found = self._asked.get((*_telling(before), _END, *_telling(behind)), frozenset[int]())
-        if found or not before or before[0].text not in _WHICH:
+        is_genitive = bool(behind) and behind[0].text == "s"  # "what gender is E's child": of the child, and not whose
+        if found or is_genitive or not before or before[0].text not in _WHICH:
             return frozenset(found)
         for kind in range(2, min(len(before), _KIND_WORDS) + 1):
+            if before[kind - 1].text in SILENT:  # "what is": no kind of thing
+                break
             moved, kept = _telling(before[kind:]), _telling(behind)
             key = (_END, *moved, _END, *kept) if moved else (_END, *kept, _END)
             ways = self.read(key) if len(key) >= _MANIFEST else ()
