@@ -127,6 +127,27 @@ def test_only_what_the_graph_says_is_let_through(
     assert own.ask("What is the capital of Peru?").tokens_generated
 
 
+@pytest.mark.parametrize(
+    ("question", "template", "let_through"),
+    [
+        ("How many answers are there: What is the capital of Peru?", "1: |O|.", True),
+        ("How many answers are there: What is the capital of Peru?", "1: |S|.", False),  # the right fact's wrong end
+        ("How many answers are there: What is the capital of Peru?", "1: |S| and |O|.", False),
+        ("How many answers are there: What is the capital of Peru?", "2: |O|.", False),
+        ("Is Peru City the capital of Peru?", "Yes: the capital of |S| is |O|.", True),
+        ("Is Peru City the capital of Peru?", "Yes: |O|.", False),
+        ("Is Peru City the capital of Peru?", "No: the capital of |S| is |O|.", False),
+    ],
+)
+def test_a_list_is_of_answers(
+    world: Graph, reader_engine: Engine, question: str, template: str, let_through: bool
+) -> None:
+    model = GroundedModel(Parrot(reader_engine, template), world, settings=GroundedSettings(meters=False))
+    wording = model.word(model.evidence(question)[0])
+    assert wording is not None
+    assert wording.entailed == let_through
+
+
 class Stutterer(Parrot):
     """Says what is right, but only when asked for the n-th time."""
 

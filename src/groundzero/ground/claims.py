@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from groundzero.graph.nouns import RelationId, StatementId
+from groundzero.graph.nouns import EntityId, Literal, RelationId, StatementId
 from groundzero.graph.phrasing import for_many
 from groundzero.ground.lessons import REFUSAL, Fact
-from groundzero.ground.query import Query, Result, cited
+from groundzero.ground.query import Node, Query, Result, cited
 from groundzero.ground.speech import Said, Span
 
 _FIRST = 0xE000
@@ -40,6 +40,8 @@ class Told:
     """Yes, No or a number, where it begins with one."""
     claims: tuple[Fact, ...]
     """The facts it states, in order, each once."""
+    listed: tuple[Span, ...] = ()
+    """Names behind a number that stand for the facts they were copied from, without a sentence."""
 
 
 def read_claims(said: Said, facts: Sequence[Fact], sayings: Sayings) -> Told | None:
@@ -59,14 +61,16 @@ def read_claims(said: Said, facts: Sequence[Fact], sayings: Sayings) -> Told | N
     text += said.text[at:]
     lead = _LEAD.match(text)
     claims: dict[Fact, None] = {}
+    listed: list[Span] = []
     for sentence in re.split(r"(?<=\.) ", text[lead.end() if lead else 0 :]):
         whole = sentence.removesuffix(".")
-        found = _listed(whole, said.spans) if lead else None
-        found = _claims_of(whole, said.spans, facts, sayings) if found is None else found
+        names = _listed(whole, said.spans) if lead and lead.group(1).isdigit() else []
+        found = [each.fact for each in names] or _claims_of(whole, said.spans, facts, sayings)
         if found is None:
             return None
+        listed += names
         claims |= dict.fromkeys(found)
-    return Told(lead.group(1) if lead else "", tuple(claims))
+    return Told(lead.group(1) if lead else "", tuple(claims), tuple(listed))
 
 
 def is_refusal(said: Said) -> bool:
@@ -81,8 +85,20 @@ def entails(query: Query, result: Result, told: Told) -> bool:
     expected = {"count": str(result.number), "exists": "Yes" if result.holds else "No"}.get(kind or "", "")
     if kind in ("max", "min") or told.lead != expected or result.truncated:
         return False
+    if told.listed and {_node(span) for span in told.listed} != {_plain(node) for node in result.answers}:
+        return False  # "1: Holt" of the country of Holt: the right fact, and its wrong end
     needed: set[StatementId] = {each.id for each in cited(result)}
     return bool(needed) and claimed == needed
+
+
+def _node(span: Span) -> EntityId | str:
+    """What a copied name stands for: an entity, or the text of a value."""
+    subject, _, object_ = span.fact.ends
+    return subject if span.is_subject else span.text if object_ is None else object_
+
+
+def _plain(node: Node) -> EntityId | str:
+    return node.value if isinstance(node, Literal) else node
 
 
 def marked(said: Said, told: Told) -> str:
@@ -103,11 +119,11 @@ def marked(said: Said, told: Told) -> str:
     return text + said.text[at:]
 
 
-def _listed(sentence: str, spans: Sequence[Span]) -> list[Fact] | None:
-    """What a list of names behind `3: ` stands for; None where the sentence is more than that."""
+def _listed(sentence: str, spans: Sequence[Span]) -> list[Span]:
+    """The names behind `3: `; none where the sentence is more than a list of names."""
     if not re.fullmatch(_LIST, sentence):
-        return None
-    return [spans[ord(character) - _FIRST].fact for character in re.findall(_SPAN, sentence)]
+        return []
+    return [spans[ord(character) - _FIRST] for character in re.findall(_SPAN, sentence)]
 
 
 def _claims_of(sentence: str, spans: Sequence[Span], facts: Sequence[Fact], sayings: Sayings) -> list[Fact] | None:
