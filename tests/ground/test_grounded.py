@@ -107,7 +107,7 @@ def test_what_no_fact_says_is_not_understood(world: Graph, change: str) -> None:
         ("|O| is the capital of |S|.", True),
         ("|S| is the capital of |O|.", False),
         ("The capital of |S| is |O|. All of that is a lie.", False),
-        ("No: the capital of |S| is |O|.", False),
+        ("No: The capital of |S| is |O|.", False),
         ("I do not know: the facts do not say.", False),
         ("The mayor of |S| is |O|.", False),
         ("|O", False),
@@ -134,9 +134,9 @@ def test_only_what_the_graph_says_is_let_through(
         ("How many answers are there: What is the capital of Peru?", "1: |S|.", False),  # the right fact's wrong end
         ("How many answers are there: What is the capital of Peru?", "1: |S| and |O|.", False),
         ("How many answers are there: What is the capital of Peru?", "2: |O|.", False),
-        ("Is Peru City the capital of Peru?", "Yes: the capital of |S| is |O|.", True),
+        ("Is Peru City the capital of Peru?", "Yes: The capital of |S| is |O|.", True),
         ("Is Peru City the capital of Peru?", "Yes: |O|.", False),
-        ("Is Peru City the capital of Peru?", "No: the capital of |S| is |O|.", False),
+        ("Is Peru City the capital of Peru?", "No: The capital of |S| is |O|.", False),
     ],
 )
 def test_a_list_is_of_answers(
