@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from groundzero.build.demonstration import Demonstration
     from groundzero.build.session import Built
 
-RECIPE: tuple[str, ...] = ()
-"""Settings of a quickstart, as `gz build --set` takes them. The size that five minutes afford has 4.8 M weights: with
-4096 ids, and the 3 M weights of `micro`, samples still made words up at the end of the first pass."""
+RECIPE: tuple[str, ...] = ("ground.channels.copy_share=0.93",)
+"""Settings of a quickstart, as `gz build --set` takes them: in two minutes of tuning nobody learns to spell names, and
+lessons that ask for it take from copying (one hop by the model alone: 48 % after 244 steps at the usual share).
+
+The size that five minutes afford has 4.8 M weights: with 4096 ids, and the 3 M weights of `micro`, samples still made
+words up at the end of the first pass.
+"""
 BUILD_SHARE = 0.95
 """Of the minutes given, what the build may take; the rest is for the demonstration and for starting up."""
 MINUTES = 5.0
