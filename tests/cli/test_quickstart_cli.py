@@ -76,11 +76,11 @@ def test_the_embedded_facts_make_a_run_that_cites_refuses_and_follows_an_edit(ca
 @pytest.mark.slow
 def test_the_recipe_as_shipped(capsys, tmp_path, monkeypatch):
     """For numbers of steps that two busy cores reach within its five minutes. What it answers must be right by then;
-    what it writes of itself need not be finished (3 M parameters: .83 of its words known, .80 of its texts ended)."""
+    what it writes of itself need not be finished (after 211 steps: .96 of its words known, .9 of its texts ended)."""
     monkeypatch.setattr(quickstart, "RECIPE", (*RECIPE, "train.steps=500", "tuning.steps=300"))
     result = run_json(capsys, "--out", str(tmp_path / "run"))
-    assert result["word_share"] >= 0.7
-    assert result["punctuation_share"] >= 0.5
+    assert result["word_share"] >= 0.88
+    assert result["punctuation_share"] >= 0.6
     assert result["exam"]["accuracy"] >= 0.9
     assert result["exam"]["refusal_recall"] >= 0.7  # of a few questions only, where the machine is busy: 95 % of 20
     assert all(each["verified"] for each in result["answers"])

@@ -62,7 +62,8 @@ def check_fused(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, options
     got = with_gradients(linear_cross_entropy, hidden_ND, weight_VD, targets_N, **options)
     want = with_gradients(plain, hidden_ND, weight_VD, targets_N, **options)
     for fused, ours in zip(got, want, strict=True):
-        torch.testing.assert_close(fused, ours, **CLOSE)
+        largest = max(1.0, float(ours.abs().max()))  # what cancels leaves a rest of the size that the terms had
+        torch.testing.assert_close(fused, ours, rtol=CLOSE["rtol"], atol=largest * CLOSE["atol"])
     assert got[2][options["vocab_size"] :].eq(0).all()  # padding learns nothing
     assert got[1][targets_N < 0].eq(0).all()  # nor does anything from an ignored target
 
